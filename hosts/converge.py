@@ -1,0 +1,400 @@
+"""Gather, plan, apply, verify: three trips a host and stage, hosts side by side, nothing written unless all can be.
+
+Only this module and `hosts.remote` talk to machines. Every front end calls `converge`; there is no second way to change a host.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hosts import shell
+from hosts.errors import (
+    Blocked,
+    ChangedSincePlan,
+    Failed,
+    Locked,
+    NotConverged,
+    SlipwayError,
+    StepFailed,
+    Truncated,
+    Unknown,
+    Unreachable,
+)
+from hosts.remote import Connect, Output, Remote
+from hosts.state import Change, Plan, Resource, Stage
+
+PARALLEL_HOSTS = 32
+ATTEMPTS = 3
+"""How often a stage is planned anew when a machine moves between plan and apply, or somebody holds its lock."""
+LOCK_RETRY_S = 2.0
+TAIL_LINES = 12
+
+Say = Callable[[str, str], None]
+"""(host, one line of progress)."""
+
+
+class Secrets(Protocol):
+    """Where the values of secrets come from, at the last moment."""
+
+    def __call__(self, name: str) -> bytes:
+        """The value. Raises SlipwayError where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one host showed of one resource: the actual (None: absent), the raw text, or why it can't be told."""
+
+    actual: Resource | None
+    out: str
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a gather brought back: by host and key, and the hosts that could not be read."""
+
+    seen: Mapping[str, Mapping[str, Seen]]
+    unreachable: Mapping[str, SlipwayError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What happened on one host: the diffs planned, the keys whose steps ran, and the error that stopped it."""
+
+    host: str
+    planned: tuple[str, ...] = ()
+    applied: tuple[str, ...] = ()
+    seconds: float = 0.0
+    trips: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    error: SlipwayError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The outcomes of one stage, and what was seen in the end."""
+
+    stage: str
+    outcomes: tuple[Outcome, ...]
+    facts: Facts
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was planned anywhere."""
+        return any(outcome.planned for outcome in self.outcomes)
+
+    def observed(self, stage: Stage) -> dict[str, str]:
+        """What the resources of the stage observed in the last gather, later hosts over earlier ones."""
+        found: dict[str, str] = {}
+        for host, resources in stage.hosts.items():
+            for resource in resources:
+                seen = self.facts.seen.get(host, {}).get(resource.key)
+                if seen is not None:
+                    found |= resource.observed(seen.out)
+        return found
+
+    def raise_errors(self) -> None:
+        """Raises the error of the only failed host as it is, or one Failed that names each failed host."""
+        failed = [outcome for outcome in self.outcomes if outcome.error]
+        if not failed:
+            return
+        if len(failed) == 1 and failed[0].error:
+            raise failed[0].error
+        lines = []
+        for outcome in failed:
+            done = f" (done before: {', '.join(outcome.applied)})" if outcome.applied else ""
+            lines.append(f"{outcome.error}{done}")
+        raise Failed(f"stage {self.stage}: {len(failed)} of {len(self.outcomes)} hosts failed:\n" + "\n".join(lines))
+
+
+class _Wire:
+    """One host's remote, with what went over it counted."""
+
+    def __init__(self, host: str, connect: Connect) -> None:
+        self.host, self.connect = host, connect
+        self.trips = self.sent = self.received = 0
+        self.started = time.monotonic()
+
+    def run(self, script: str, say: Say | None) -> Output:
+        remote: Remote = self.connect(self.host)
+        self.trips += 1
+        self.sent += len(script)
+        output = remote(script, (lambda line: say(self.host, line)) if say else None)
+        self.received += len(output.stdout)
+        return output
+
+    def outcome(
+        self, planned: Iterable[str], applied: Iterable[str] = (), error: SlipwayError | None = None
+    ) -> Outcome:
+        return Outcome(
+            host=self.host,
+            planned=tuple(planned),
+            applied=tuple(applied),
+            seconds=time.monotonic() - self.started,
+            trips=self.trips,
+            sent_bytes=self.sent,
+            received_bytes=self.received,
+            error=error,
+        )
+
+
+def gather(stage: Stage, connect: Connect) -> Facts:
+    """Reads the actual state of every resource of the stage; one trip a host."""
+    return _gather(stage, {host: _Wire(host, connect) for host in stage.hosts})
+
+
+def plan(stage: Stage, facts: Facts, *, absent: bool = False) -> Plan:
+    """The changes that lead from the facts to the stage (or, `absent`, to nothing of it), and what forbids them. Pure."""
+    changes: list[Change] = []
+    blocked: list[str] = [str(error) for error in facts.unreachable.values()]
+    for host, resources in stage.hosts.items():
+        if host in facts.unreachable:
+            continue
+        for resource in reversed(resources) if absent else resources:
+            seen = facts.seen[host][resource.key]
+            if absent and resource.kind == "Requirement":
+                continue
+            if seen.unknown:
+                blocked.append(f"{host}: {resource.key}: {seen.unknown}")
+            elif absent and seen.actual is not None:
+                changes.append(Change(host=host, key=resource.key, desired=None, actual=seen.actual, before=seen.out))
+            elif not absent and resource.kind == "Requirement" and seen.actual != resource:
+                blocked.append(f"{host}: {resource.key}: {_unmet(resource, seen.actual)}")
+            elif not absent and seen.actual != resource:
+                changes.append(
+                    Change(host=host, key=resource.key, desired=resource, actual=seen.actual, before=seen.out)
+                )
+    return Plan(stage=stage.name, changes=tuple(changes), blocked=tuple(blocked))
+
+
+def converge(
+    stage: Stage,
+    connect: Connect,
+    *,
+    apply: bool,
+    secrets: Secrets | None = None,
+    absent: bool = False,
+    keep_going: bool = False,
+    lock_dir: str = "/run/lock",
+    holder: str = "slipway",
+    say: Say | None = None,
+) -> Report:
+    """Brings a stage to its desired state (or away, `absent`) and proves it.
+
+    Returns a report whose outcomes carry each host's error; raises Unreachable (all hosts in one message) or Blocked where the
+    preflight of any host says no, and then nothing was written on any. With `keep_going` the hosts that passed go on alone.
+    """
+    wires = {host: _Wire(host, connect) for host in stage.hosts}
+    facts = _gather(stage, wires)
+    todo = plan(stage, facts, absent=absent)
+    refused: dict[str, SlipwayError] = {}
+    if apply and todo.blocked:
+        if not keep_going:
+            _refuse(todo, facts)
+        refused = {
+            host: _refusal(host, todo, facts)
+            for host in stage.hosts
+            if host in facts.unreachable or _is_blocked(host, todo)
+        }
+    if not apply:
+        return Report(
+            stage=stage.name, outcomes=tuple(wires[h].outcome(_diffs(todo, h)) for h in stage.hosts), facts=facts
+        )
+
+    def one(host: str) -> Outcome:
+        if host in refused:
+            return wires[host].outcome((), error=refused[host])
+        return _apply_host(wires[host], todo.of(host), stage, absent, secrets, lock_dir, holder, say)
+
+    with _pool(stage) as pool:
+        outcomes = {outcome.host: outcome for outcome in pool.map(one, stage.hosts)}
+    changed = {host: stage.hosts[host] for host, outcome in outcomes.items() if outcome.planned and not outcome.error}
+    if not changed:
+        return Report(stage=stage.name, outcomes=tuple(outcomes[host] for host in stage.hosts), facts=facts)
+    subset = Stage(name=stage.name, hosts=changed)
+    after = _gather(subset, wires)
+    left = plan(subset, after, absent=absent)
+    for host in changed:
+        error: SlipwayError | None = after.unreachable.get(host)
+        if error is None and (left.of(host) or _is_blocked(host, left)):
+            error = NotConverged(
+                f"{host}: everything ran, but this still differs:\n"
+                + "\n".join((*_diffs(left, host), *(b for b in left.blocked if b.startswith(f"{host}:"))))
+            )
+        was = outcomes[host]
+        outcomes[host] = wires[host].outcome(was.planned, was.applied, error)
+    facts = Facts(seen={**facts.seen, **after.seen}, unreachable={**facts.unreachable, **after.unreachable})
+    return Report(stage=stage.name, outcomes=tuple(outcomes[host] for host in stage.hosts), facts=facts)
+
+
+def _gather(stage: Stage, wires: Mapping[str, _Wire]) -> Facts:
+    def read(host: str) -> dict[str, Seen] | SlipwayError:
+        try:
+            return _read_host(wires[host], stage.hosts[host])
+        except SlipwayError as error:
+            return error
+
+    with _pool(stage) as pool:
+        results = dict(zip(stage.hosts, pool.map(read, stage.hosts), strict=True))
+    return Facts(
+        seen={host: result for host, result in results.items() if not isinstance(result, SlipwayError)},
+        unreachable={host: result for host, result in results.items() if isinstance(result, SlipwayError)},
+    )
+
+
+def _read_host(wire: _Wire, resources: Sequence[Resource]) -> dict[str, Seen]:
+    if not resources:
+        return {}
+    script = shell.probe_script([resource.probe() for resource in resources])
+    output = wire.run(script, None)
+    frames, complete = shell.parse_frames(script, output.stdout)
+    if not complete:
+        raise _incomplete(wire.host, output, frames)
+    seen = {}
+    for n, resource in enumerate(resources):
+        out = frames[str(n)].out
+        try:
+            seen[resource.key] = Seen(actual=resource.parse(out), out=out)
+        except Unknown as reason:
+            seen[resource.key] = Seen(actual=None, out=out, unknown=str(reason))
+    return seen
+
+
+def _apply_host(
+    wire: _Wire,
+    changes: Sequence[Change],
+    stage: Stage,
+    absent: bool,
+    secrets: Secrets | None,
+    lock_dir: str,
+    holder: str,
+    say: Say | None,
+) -> Outcome:
+    """Applies one host's changes; replans where the machine moved, waits where it is locked."""
+    diffs = [change.diff() for change in changes]
+    applied: list[str] = []
+    for attempt in range(ATTEMPTS):
+        if not changes:
+            break
+        try:
+            _apply_once(wire, changes, applied, secrets, lock_dir, holder, say)
+            break
+        except (ChangedSincePlan, Locked) as error:
+            if attempt + 1 == ATTEMPTS:
+                return wire.outcome(diffs, applied, error)
+            if say:
+                say(wire.host, f"{error}; trying again")
+            time.sleep(LOCK_RETRY_S if isinstance(error, Locked) else 0.2)
+            one = Stage(name=stage.name, hosts={wire.host: stage.hosts[wire.host]})
+            facts = _gather(one, {wire.host: wire})
+            again = plan(one, facts, absent=absent)
+            if again.blocked:
+                return wire.outcome(diffs, applied, _refusal(wire.host, again, facts))
+            changes = again.of(wire.host)
+            diffs = [change.diff() for change in changes] or diffs
+        except SlipwayError as error:
+            return wire.outcome(diffs, applied, error)
+    return wire.outcome(diffs, applied)
+
+
+def _apply_once(
+    wire: _Wire,
+    changes: Sequence[Change],
+    applied: list[str],
+    secrets: Secrets | None,
+    lock_dir: str,
+    holder: str,
+    say: Say | None,
+) -> None:
+    steps = [(str(n), change.steps()) for n, change in enumerate(changes)]
+    values: dict[str, str] = {}
+    for change in changes:
+        name = getattr(change.desired, "secret", "")
+        if name and secrets is not None:
+            values[name] = base64.b64encode(secrets(name)).decode()
+    script = shell.apply_script(
+        steps,
+        checks=[(change.probe(), change.before) for change in changes],
+        holder=holder,
+        lock_dir=lock_dir,
+        secrets=values,
+    )
+    output = wire.run(script, say)
+    frames, complete = shell.parse_frames(script, output.stdout)
+    applied += [changes[int(name)].key for name, frame in frames.items() if name.isdigit() and frame.status == 0]
+    if "locked" in frames:
+        raise Locked(f"{wire.host}: another run works there: {frames['locked'].out.strip() or 'it did not say who'}")
+    if "changed" in frames:
+        raise ChangedSincePlan(
+            f"{wire.host}: {changes[int(frames['changed'].out)].key} changed since the plan was made"
+        )
+    for name, frame in frames.items():
+        if frame.status != 0:
+            done = f"; done before it: {', '.join(applied)}" if applied else "; nothing was changed before it"
+            rest = [change.key for change in changes[int(name) + 1 :]]
+            left = f"; not tried: {', '.join(rest)}" if rest else ""
+            tail = "\n".join(f"    {line}" for line in frame.out.strip().splitlines()[-TAIL_LINES:])
+            raise StepFailed(f"{wire.host}: {changes[int(name)].key}: a step exited {frame.status}{done}{left}\n{tail}")
+    if not complete:
+        raise _incomplete(wire.host, output, frames, applied, [change.key for change in changes])
+
+
+def _incomplete(
+    host: str,
+    output: Output,
+    frames: Mapping[str, shell.Frame],
+    applied: Sequence[str] = (),
+    planned: Sequence[str] = (),
+) -> SlipwayError:
+    """Why no last frame arrived: sudo or the shell refused, or the link was cut."""
+    said = " ".join(output.stderr.split())[-400:]
+    if not frames and output.status > 0:
+        if "password is required" in said or "sudo" in said:
+            return Blocked(
+                [
+                    f"{host}: sudo: {said}; the fleet's user needs sudo without a password, or `sudo: false` in the fleet file"
+                ]
+            )
+        return Failed(f"{host}: the shell exited {output.status} before anything ran: {said or 'no message'}")
+    done = ", ".join(applied) or "nothing"
+    rest = ", ".join(key for key in planned if key not in applied)
+    what = f"; done: {done}; not known or not tried: {rest}" if planned else ""
+    return Truncated(f"{host}: the link was cut before the script ended{what}; run it again to go on")
+
+
+def _refuse(todo: Plan, facts: Facts) -> None:
+    if (
+        facts.unreachable
+        and len(facts.unreachable) == len(todo.blocked)
+        and not any(isinstance(e, Blocked) for e in facts.unreachable.values())
+    ):
+        raise Unreachable(
+            f"stage {todo.stage}: nothing was written on any host, because:\n"
+            + "\n".join(f"  {line}" for line in todo.blocked)
+        )
+    raise Blocked(todo.blocked)
+
+
+def _refusal(host: str, todo: Plan, facts: Facts) -> SlipwayError:
+    return facts.unreachable.get(host) or Blocked([line for line in todo.blocked if line.startswith(f"{host}:")])
+
+
+def _is_blocked(host: str, todo: Plan) -> bool:
+    return any(line.startswith(f"{host}:") for line in todo.blocked)
+
+
+def _unmet(resource: Resource, actual: Resource | None) -> str:
+    found = getattr(actual, "found", "") or "nothing"
+    return f"found {found}, wanted {getattr(resource, 'wanted', '')}; {getattr(resource, 'fix', '')}"
+
+
+def _diffs(todo: Plan, host: str) -> tuple[str, ...]:
+    return tuple(change.diff() for change in todo.of(host))
+
+
+def _pool(stage: Stage) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=max(1, min(PARALLEL_HOSTS, len(stage.hosts))), thread_name_prefix=stage.name)

@@ -1,0 +1,201 @@
+"""A fleet as declared in `hosts/inventory/<fleet>.yaml`: hosts, how to reach them, their GPUs, SLURM and storage.
+
+Declared, never discovered: `invoke enroll` writes the file, a person reviews it, and everything else reads it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import yaml
+
+from hosts.errors import InputError
+from hosts.problem import Problem
+from hosts.schema import Reader, load_yaml
+
+INVENTORY = Path(__file__).parent / "inventory"
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+
+SlurmMode = Literal["ours", "existing", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpus:
+    """The GPUs of one host: `count` device files `<device>0 …`, each of `memory_mib` as nvidia-smi prints it."""
+
+    count: int
+    model: str
+    memory_mib: int
+    device: str = "/dev/nvidia"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One machine: where it is, who we are there, what it has. `jump` names another host of the fleet."""
+
+    name: str
+    address: str
+    port: int = 22
+    user: str
+    sudo: bool = True
+    jump: str = ""
+    host_key: str = ""
+    role: Literal["login", "node"] = "node"
+    cpus: int = 0
+    memory_mib: int = 0
+    interface: str = ""
+    gpus: Gpus | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Where environments, weights, logs and claims live; `shared` says that all hosts see the same folder."""
+
+    path: str
+    shared: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Machines that belong together. `price_per_gpu_hour` is text in the fleet's currency, "" where nobody named one."""
+
+    name: str
+    hosts: tuple[Host, ...]
+    slurm: SlurmMode
+    storage: Storage
+    partition: str = "gpu"
+    known_hosts: str = ""
+    identity: str = ""
+    stand_in: bool = False
+    """The GPUs are stand-ins and nothing here is a real DGX: driver checks are not asked for."""
+    price_per_gpu_hour: str = ""
+    conda_channel: str = ""
+    wheels: str = ""
+
+    def host(self, name: str) -> Host:
+        """The host of that name. Raises KeyError."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(f"fleet {self.name} has no host {name!r}")
+
+    @property
+    def login(self) -> Host:
+        """The login host, where jobs are submitted; on a cluster of ours also the SLURM controller."""
+        return next(host for host in self.hosts if host.role == "login")
+
+    @property
+    def nodes(self) -> tuple[Host, ...]:
+        """The hosts that carry GPUs."""
+        return tuple(host for host in self.hosts if host.role == "node")
+
+    @property
+    def managed(self) -> tuple[Host, ...]:
+        """The hosts that we may log in to: all of them, or the login host alone where SLURM is somebody else's."""
+        return (self.login,) if self.slurm == "existing" else self.hosts
+
+
+def names(folder: Path = INVENTORY) -> tuple[str, ...]:
+    """The fleets that have a file."""
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def load(name: str, folder: Path = INVENTORY) -> Fleet:
+    """The fleet of that name. Raises InputError with every problem of its file."""
+    if not NAME.fullmatch(name) or not (folder / f"{name}.yaml").is_file():
+        known = ", ".join(names(folder)) or "none"
+        raise InputError(
+            [
+                Problem(
+                    where="$.fleet",
+                    found=repr(name),
+                    wanted=f"a fleet with a file in {folder.name}/ ({known})",
+                    fix=f"run: invoke enroll --fleet {name} HOST…" if NAME.fullmatch(name) else None,
+                )
+            ]
+        )
+    path = folder / f"{name}.yaml"
+    return parse(name, load_yaml(path), str(path))
+
+
+def parse(name: str, data: object, place: str) -> Fleet:
+    """A fleet from its parsed YAML. Raises InputError with every problem, each with its `$.path`."""
+    top = Reader(data, place)
+    hosts = tuple(_host(host_name, reader) for host_name, reader in top.mapping("hosts", names=NAME))
+    storage = top.child("storage")
+    fleet = Fleet(
+        name=name,
+        hosts=hosts,
+        slurm=cast(SlurmMode, top.choice("slurm", ("ours", "existing", "none"))),
+        storage=Storage(path=storage.path("path"), shared=storage.flag("shared", default=True)),
+        partition=top.word("partition", default="gpu"),
+        known_hosts=top.text("known_hosts", default=""),
+        identity=top.text("identity", default=""),
+        stand_in=top.flag("stand_in", default=False),
+        price_per_gpu_hour=top.decimal("price_per_gpu_hour", default=""),
+        conda_channel=top.text("conda_channel", default=""),
+        wheels=top.text("wheels", default=""),
+    )
+    storage.done()
+    top.done()
+    _cross_check(fleet, top)
+    top.raise_problems(f"the fleet file {place} can't be used:")
+    return fleet
+
+
+def _host(name: str, reader: Reader) -> Host:
+    gpus = reader.child("gpus") if reader.has("gpus") else None
+    host = Host(
+        name=name,
+        address=reader.word("address"),
+        port=reader.number("port", default=22, low=1, high=65535),
+        user=reader.word("user"),
+        sudo=reader.flag("sudo", default=True),
+        jump=reader.word("jump", default=""),
+        host_key=reader.text("host_key", default="", pattern=r"(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+( .*)?"),
+        role=cast(Literal["login", "node"], reader.choice("role", ("login", "node"), default="node")),
+        cpus=reader.number("cpus", default=0, high=100_000),
+        memory_mib=reader.number("memory_mib", default=0, high=1 << 30),
+        interface=reader.word("interface", default=""),
+        gpus=None
+        if gpus is None
+        else Gpus(
+            count=gpus.number("count", low=1, high=64),
+            model=gpus.text("model"),
+            memory_mib=gpus.number("memory_mib", low=1, high=1 << 24),
+            device=gpus.path("device", default="/dev/nvidia"),
+        ),
+    )
+    if gpus is not None:
+        gpus.done()
+    reader.done()
+    return host
+
+
+def _cross_check(fleet: Fleet, top: Reader) -> None:
+    logins = [host.name for host in fleet.hosts if host.role == "login"]
+    if len(logins) != 1 and fleet.slurm != "none":
+        top.problem("$.hosts", f"{len(logins)} hosts of role login", "exactly one", why="jobs are submitted there")
+    by_name: Mapping[str, Host] = {host.name: host for host in fleet.hosts}
+    seen: dict[tuple[str, int], str] = {}
+    for host in fleet.hosts:
+        place = f"$.hosts.{host.name}"
+        if host.jump and (host.jump not in by_name or host.jump == host.name):
+            top.problem(f"{place}.jump", repr(host.jump), f"another host of the fleet ({', '.join(by_name)})")
+        other = seen.setdefault((host.address, host.port), host.name)
+        if other != host.name:
+            top.problem(f"{place}.address", host.address, f"an address of its own; {other} has this one")
+        if host.role == "node" and host.gpus is None and fleet.slurm == "ours":
+            top.problem(
+                f"{place}.gpus",
+                "nothing",
+                "count, model and memory_mib of its GPUs",
+                why="SLURM's GRES is made from it",
+            )
+
+
+def dump(fleet_data: Mapping[str, object]) -> str:
+    """The YAML text of a fleet file, keys in the given order."""
+    return cast(str, yaml.safe_dump(dict(fleet_data), sort_keys=False, width=120))

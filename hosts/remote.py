@@ -1,0 +1,240 @@
+"""One SSH connection a host for the life of a process, with pinned host keys, and scripts sent through its sessions."""
+
+import base64
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import paramiko
+from fabric import Config, Connection
+
+from hosts.errors import Truncated, Unreachable, WrongHostKey
+from hosts.fleet import Fleet, Host
+from hosts.shell import PROGRESS
+
+CONNECT_TIMEOUT_S = 5.0
+IDLE_TIMEOUT_S = 180.0
+"""Longest silence of a running script; what works longer than that prints progress."""
+KEEPALIVE_S = 15
+SESSIONS_PER_CONNECTION = 6
+"""sshd allows ten (MaxSessions); the rest is left to the person at the keyboard."""
+MAX_OUTPUT_BYTES = 64 << 20
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a script printed, bytes that are no UTF-8 kept as surrogates, and its exit status (-1: none arrived)."""
+
+    stdout: str
+    stderr: str
+    status: int
+
+
+class Remote(Protocol):
+    """Something that runs a script on one host. A fake one in a test is a function in this shape."""
+
+    def __call__(self, script: str, progress: Progress | None = None) -> Output:
+        """Raises Unreachable where there is no session, and Truncated where the link was cut in the middle."""
+
+
+Connect = Callable[[str], Remote]
+"""From the name of a host in the fleet to its remote. Raises Unreachable."""
+
+
+class Connections:
+    """The connections to one fleet, opened when first asked for; a host that failed once stays failed for this process."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._open: dict[str, SshRemote | Unreachable] = {}
+
+    def __call__(self, name: str) -> Remote:
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            known = self._open.get(name)
+            if known is None:
+                try:
+                    known = SshRemote(_connection(self.fleet, self.fleet.host(name)), self.fleet.host(name))
+                except Unreachable as error:
+                    known = error
+                self._open[name] = known
+        if isinstance(known, Unreachable):
+            raise known
+        return known
+
+    def close(self) -> None:
+        """Ends every connection."""
+        for remote in self._open.values():
+            if isinstance(remote, SshRemote):
+                remote.connection.close()
+        self._open.clear()
+
+
+class SshRemote:
+    """A script runner over one connection: `sudo -n bash -s` (or bash, where the host has no sudo), fed through stdin."""
+
+    def __init__(self, connection: Connection, host: Host) -> None:
+        self.connection = connection
+        self.host = host
+        self._sessions = threading.BoundedSemaphore(SESSIONS_PER_CONNECTION)
+
+    def __call__(self, script: str, progress: Progress | None = None) -> Output:
+        with self._sessions:
+            try:
+                channel = self.connection.create_session()
+                channel.settimeout(IDLE_TIMEOUT_S)
+                channel.exec_command("sudo -n -- bash -s" if self.host.sudo else "bash -s")
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                raise Unreachable(f"{self.host.name}: no session: {error or type(error).__name__}") from error
+            return self._run(channel, script.encode("utf-8", "surrogateescape"), progress)
+
+    def _run(self, channel: paramiko.Channel, script: bytes, progress: Progress | None) -> Output:
+        errors: list[bytes] = []
+        drain = threading.Thread(target=_drain, args=(channel, errors), daemon=True)
+        drain.start()
+        out = bytearray()
+        try:
+            try:
+                channel.sendall(script)
+                channel.shutdown_write()
+            except (OSError, EOFError):
+                pass  # sudo refused and closed its stdin: what it said on stderr is the better message
+            lines = _Lines(progress)
+            while chunk := channel.recv(1 << 16):
+                out += chunk
+                lines.feed(chunk)
+                if len(out) > MAX_OUTPUT_BYTES:
+                    raise Truncated(
+                        f"{self.host.name}: printed more than {MAX_OUTPUT_BYTES >> 20} MiB; the rest was not read"
+                    )
+        except TimeoutError:
+            raise Truncated(f"{self.host.name}: silent for {IDLE_TIMEOUT_S:.0f} s in the middle of a script") from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise Truncated(f"{self.host.name}: the connection broke in the middle of a script: {error}") from error
+        finally:
+            if not channel.exit_status_ready() and not channel.closed and not channel.eof_received:
+                channel.close()
+        drain.join(5.0)
+        status = channel.recv_exit_status() if channel.exit_status_ready() or channel.eof_received else -1
+        channel.close()
+        return Output(stdout=_text(bytes(out)), stderr=_text(b"".join(errors)), status=status)
+
+
+class _Lines:
+    """Passes complete lines that start with the progress byte on, as they come."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        if self.progress is None:
+            return
+        *lines, self.rest = (self.rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(PROGRESS.encode()):
+                self.progress(line[1:].decode("utf-8", "replace"))
+
+
+def _drain(channel: paramiko.Channel, into: list[bytes]) -> None:
+    try:
+        while chunk := channel.recv_stderr(1 << 16):
+            if sum(map(len, into)) < MAX_OUTPUT_BYTES:
+                into.append(chunk)
+    except (OSError, EOFError):
+        pass
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _connection(fleet: Fleet, host: Host) -> Connection:
+    """An open connection. Raises Unreachable or WrongHostKey, each saying what to do."""
+    where = f"{host.name} ({host.user}@{host.address}:{host.port})"
+    gateway = None
+    if host.jump:
+        jump = fleet.host(host.jump)
+        gateway = _unopened(fleet, jump, None)
+    connection = _unopened(fleet, host, gateway)
+    started = time.monotonic()
+    try:
+        connection.open()
+    except paramiko.BadHostKeyException as error:
+        raise WrongHostKey(
+            f"{where}: shows the host key {_fingerprint(error.key)}, but the fleet pins {_fingerprint(error.expected_key)}; "
+            f"if the machine was installed anew, check it and run: invoke enroll --fleet {fleet.name} {host.address}"
+        ) from error
+    except paramiko.AuthenticationException as error:
+        raise Unreachable(
+            f"{where}: authentication failed: {error}; is the key in your agent, or `identity` in the fleet file right?"
+        ) from error
+    except paramiko.SSHException as error:
+        if "not found in known_hosts" in str(error):
+            raise WrongHostKey(
+                f"{where}: no host key is pinned for it; run: invoke enroll --fleet {fleet.name} {host.address}"
+                + (" (the lab: invoke lab.up)" if fleet.name == "lab" else "")
+            ) from error
+        raise Unreachable(f"{where}: {error}") from error
+    except (OSError, EOFError) as error:
+        waited = time.monotonic() - started
+        reason = (
+            f"no answer within {waited:.0f} s"
+            if isinstance(error, TimeoutError | socket.timeout)
+            else (str(error) or type(error).__name__)
+        )
+        raise Unreachable(f"{where}: {reason}; is it up, and is this the right address?") from error
+    assert connection.transport is not None
+    connection.transport.set_keepalive(KEEPALIVE_S)
+    return connection
+
+
+def _unopened(fleet: Fleet, host: Host, gateway: Connection | None) -> Connection:
+    identity = fleet.identity and os.path.expanduser(fleet.identity)
+    connection = Connection(
+        host.address,
+        user=host.user,
+        port=host.port,
+        gateway=gateway,
+        config=Config(lazy=True),
+        connect_timeout=int(CONNECT_TIMEOUT_S),
+        connect_kwargs={
+            "key_filename": [identity] if identity else None,
+            "banner_timeout": CONNECT_TIMEOUT_S,
+            "auth_timeout": 2 * CONNECT_TIMEOUT_S,
+            "look_for_keys": not identity,
+        },
+    )
+    client = connection.client
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    keys = client.get_host_keys()
+    name = host.address if host.port == 22 else f"[{host.address}]:{host.port}"
+    for algorithm, key in pinned_keys(fleet, host, name):
+        keys.add(name, algorithm, key)
+    return connection
+
+
+def pinned_keys(fleet: Fleet, host: Host, name: str) -> list[tuple[str, paramiko.PKey]]:
+    """The host keys that the fleet file pins for a host, or its known_hosts file for `name`."""
+    if host.host_key:
+        algorithm, _, encoded = host.host_key.partition(" ")
+        return [(algorithm, paramiko.PKey.from_type_string(algorithm, base64.b64decode(encoded.split()[0])))]
+    path = Path(os.path.expanduser(fleet.known_hosts)) if fleet.known_hosts else None
+    if path is None or not path.is_file():
+        return []
+    found = paramiko.HostKeys(str(path)).lookup(name) or {}
+    return list(found.items())
+
+
+def _fingerprint(key: paramiko.PKey) -> str:
+    return str(key.fingerprint)

@@ -1,0 +1,31 @@
+"""The kinds of resource; `KINDS` is how one comes back from the wire."""
+
+from hosts.resources.claim import Claim
+from hosts.resources.endpoint import Endpoint
+from hosts.resources.environment import CondaEnv
+from hosts.resources.files import Directory, File, SecretFile
+from hosts.resources.slurm_job import SlurmJob
+from hosts.resources.system import Package, Requirement, Sysctl, Unit, User
+from hosts.resources.weights import Weights
+from hosts.state import Resource
+
+KINDS: dict[str, type[Resource]] = {
+    kind.kind: kind
+    for kind in (
+        Claim,
+        CondaEnv,
+        Directory,
+        Endpoint,
+        File,
+        Package,
+        Requirement,
+        SecretFile,
+        SlurmJob,
+        Sysctl,
+        Unit,
+        User,
+        Weights,
+    )
+}
+
+__all__ = ["KINDS", *KINDS]

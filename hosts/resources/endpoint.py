@@ -1,0 +1,56 @@
+"""A served model, ready when a chat completion comes back with tokens in it; waiting for that shows the phase."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from hosts.errors import Unknown
+from hosts.resources.programs import run
+from hosts.state import Base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint(Base):
+    """The endpoint of the stack's SLURM job, asked from the login host; the key is read from its file there.
+
+    `state` is `ready`, or why not. `timeout_s` bounds the wait after the job has started to run, not its time in the queue.
+    """
+
+    kind: ClassVar[str] = "Endpoint"
+    stack: str
+    folder: str
+    port: str
+    model: str
+    api_key_file: str
+    timeout_s: str = "3600"
+    state: str = "ready"
+
+    @property
+    def key(self) -> str:
+        return f"endpoint:{self.stack}"
+
+    def _run(self, mode: str) -> str:
+        return run("ready", mode, self.stack, self.folder, self.port, self.model, self.api_key_file, self.timeout_s)
+
+    def probe(self) -> str:
+        return self._run("probe")
+
+    def parse(self, out: str) -> Self | None:
+        words = out.strip().splitlines()[-1:] or [""]
+        if words[0].startswith("ready "):
+            return replace(self, state="ready")
+        if words[0].startswith("not ready: "):
+            return replace(self, state=words[0])
+        if words[0].startswith("unknown: "):
+            raise Unknown(words[0][len("unknown: ") :])
+        raise Unknown(f"its probe printed {out[-300:]!r}")
+
+    def observed(self, out: str) -> Mapping[str, str]:
+        words = out.split()
+        return {"endpoint": words[1], "job": words[2]} if words[:1] == ["ready"] else {}
+
+    def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
+        yield self._run("wait")
+
+    def remove(self) -> Iterator[str]:
+        return iter(())

@@ -1,0 +1,226 @@
+"""Files, secret files and directories: content, mode, owner and group; written beside and renamed, never in place."""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from hosts.errors import Unknown
+from hosts.shell import quote, secret_variable
+from hosts.state import Base
+
+OWNED = "/var/lib/slipway/owned"
+"""One marker a path that we made although somebody else could have: what exists without it is somebody else's."""
+MAX_CONTENT_BYTES = 1 << 20
+
+
+def owned_marker(path: str) -> str:
+    """Where the marker of a guarded path lies on its host."""
+    return f"{OWNED}/{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+
+
+def _guard_steps(path: str) -> Iterator[str]:
+    yield f"mkdir -p {OWNED}"
+    yield f"printf '%s\\n' {quote(path)} >{owned_marker(path)}"
+
+
+def _stat(path: str, guarded: bool) -> str:
+    """Shell that prints `type mode user group [foreign]` and goes on with the content when `$kind` is file."""
+    mark = f'[ -e {owned_marker(path)} ] || foreign=" foreign"' if guarded else ":"
+    return (
+        f"p={quote(path)}; foreign=; {mark}\n"
+        'if [ -L "$p" ]; then kind=link; elif [ -f "$p" ]; then kind=file; elif [ -d "$p" ]; then kind=directory; '
+        'elif [ -e "$p" ]; then kind=special; elif (cd / && d=$(dirname -- "$p"; printf x); d=${d%?x}; [ -d "$d" ] && [ ! -x "$d" ]); then kind=hidden; else kind=absent; fi\n'
+        "if [ $kind = absent ] || [ $kind = hidden ]; then echo $kind; "
+        'else printf "%s %s%s\\n" $kind "$(stat -c "%a %U %G" -- "$p")" "$foreign"; fi\n'
+    )
+
+
+def _parse_stat(path: str, out: str) -> tuple[str, str, str, str] | None:
+    """(kind, mode with four digits, user, group) or None; raises Unknown for what must not be touched."""
+    words = out.partition("\n")[0].split()
+    if words == ["absent"]:
+        return None
+    if words == ["hidden"]:
+        raise Unknown(f"the folder of {path} is closed to this user; give the fleet's user sudo, or move the path")
+    if len(words) < 4 or words[0] not in ("file", "directory", "link", "special"):
+        raise Unknown(f"its probe printed {out[:200]!r}")
+    if words[4:] == ["foreign"]:
+        raise Unknown(
+            f"{path} exists and was not written by Slipway; it is somebody else's (set `slurm: existing` in the fleet file to use that cluster as it is, or move the file away)"
+        )
+    return words[0], words[1].zfill(4), words[2], words[3]
+
+
+def _put(path: str, produce: str, mode: str, owner: str, group: str) -> Iterator[str]:
+    """Steps that write a file beside the path and rename it over; `produce` is shell that prints its bytes."""
+    new = quote(path + ".slipway-new")
+    yield f"rm -rf -- {new}; (umask 077; {produce} >{new})"
+    if owner or group:
+        yield f"chown -- {quote(owner + (':' + group if group else ''))} {new}"
+    yield f"chmod -- {quote(mode)} {new}"
+    yield f"mv -fT -- {new} {quote(path)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File(Base):
+    """A text file; `owner` or `group` "" are left as they are, `guard` refuses one that we did not write."""
+
+    kind: ClassVar[str] = "File"
+    path: str
+    content: str
+    mode: str = "0644"
+    owner: str = ""
+    group: str = ""
+    guard: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"file:{self.path}"
+
+    def probe(self) -> str:
+        same = hashlib.sha256(_bytes(self.content)).hexdigest()
+        return (
+            _stat(self.path, self.guard)
+            + f'[ $kind = file ] || exit 0\nif [ ! -r "$p" ]; then echo unreadable; exit 0; fi\n'
+            f'if [ "$(stat -c %s -- "$p")" -gt {MAX_CONTENT_BYTES} ]; then echo large; exit 0; fi\n'
+            f's=$(sha256sum <"$p"); if [ "${{s%% *}}" = {same} ]; then echo same; else echo other; base64 -w0 <"$p"; fi'
+        )
+
+    def parse(self, out: str) -> Self | None:
+        stat = _parse_stat(self.path, out)
+        if stat is None:
+            return None
+        kind, mode, owner, group = stat
+        if kind == "directory":
+            raise Unknown(f"{self.path} is a directory, and a file is wanted there; move it away")
+        body = out.partition("\n")[2]
+        word, _, encoded = body.partition("\n")
+        if kind != "file":
+            content = f"(a {kind})"
+        elif word == "same":
+            content = self.content
+        elif word == "other":
+            content = base64.b64decode(encoded).decode("utf-8", "surrogateescape")
+        elif word == "large":
+            content = f"(more than {MAX_CONTENT_BYTES} bytes)"
+        else:
+            raise Unknown(f"{self.path} can't be read by this user")
+        return replace(self, content=content, mode=mode, owner=self.owner and owner, group=self.group and group)
+
+    def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
+        if self.guard:
+            yield from _guard_steps(self.path)
+        encoded = base64.b64encode(_bytes(self.content)).decode()
+        yield from _put(self.path, f"base64 -d <<<{quote(encoded)}", self.mode, self.owner, self.group)
+
+    def remove(self) -> Iterator[str]:
+        yield f"rm -f -- {quote(self.path)} {quote(self.path + '.slipway-new')}"
+        if self.guard:
+            yield f"rm -f {owned_marker(self.path)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretFile(Base):
+    """A file whose content is a secret: `digest` is the sha256 of its bytes, the value comes at the last moment.
+
+    With `digest` "" the host makes its own value of 32 random bytes in hex, once, and it never travels.
+    """
+
+    kind: ClassVar[str] = "SecretFile"
+    path: str
+    secret: str
+    digest: str = ""
+    mode: str = "0600"
+    owner: str = ""
+    group: str = ""
+    guard: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"secret:{self.path}"
+
+    def probe(self) -> str:
+        return (
+            _stat(self.path, self.guard)
+            + '[ $kind = file ] || exit 0\nif [ -r "$p" ]; then sha256sum <"$p"; else echo unreadable; fi'
+        )
+
+    def parse(self, out: str) -> Self | None:
+        stat = _parse_stat(self.path, out)
+        if stat is None:
+            return None
+        kind, mode, owner, group = stat
+        if kind == "directory":
+            raise Unknown(f"{self.path} is a directory, and a file is wanted there; move it away")
+        body = out.partition("\n")[2].split()
+        if kind == "file" and (not body or body[0] == "unreadable"):
+            raise Unknown(f"{self.path} can't be read by this user")
+        found = body[0] if kind == "file" else f"(a {kind})"
+        empty = found == hashlib.sha256(b"").hexdigest()
+        if not self.digest:
+            found = "(empty)" if empty else ("" if kind == "file" else found)
+        return replace(self, digest=found, mode=mode, owner=self.owner and owner, group=self.group and group)
+
+    def steps(self, actual: Self | None) -> Iterator[str]:
+        if self.guard:
+            yield from _guard_steps(self.path)
+        if self.digest:
+            produce = f'base64 -d <<<"${{{secret_variable(self.secret)}:?no value for the secret {self.secret}}}"'
+        elif actual is not None and actual.digest == "":
+            produce = f"cat -- {quote(self.path)}"
+        else:
+            produce = "od -An -N32 -tx1 /dev/urandom | tr -d ' \\n'"
+        yield from _put(self.path, produce, self.mode, self.owner, self.group)
+
+    def remove(self) -> Iterator[str]:
+        yield f"rm -f -- {quote(self.path)} {quote(self.path + '.slipway-new')}"
+        if self.guard:
+            yield f"rm -f {owned_marker(self.path)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory(Base):
+    """A folder; removing it takes what is in it along only with `purge`."""
+
+    kind: ClassVar[str] = "Directory"
+    path: str
+    mode: str = "0755"
+    owner: str = ""
+    group: str = ""
+    purge: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"directory:{self.path}"
+
+    def probe(self) -> str:
+        return _stat(self.path, guarded=False)
+
+    def parse(self, out: str) -> Self | None:
+        stat = _parse_stat(self.path, out)
+        if stat is None:
+            return None
+        kind, mode, owner, group = stat
+        if kind != "directory":
+            raise Unknown(f"{self.path} is a {kind}, and a directory is wanted there; move it away")
+        return replace(self, mode=mode, owner=self.owner and owner, group=self.group and group)
+
+    def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
+        path = quote(self.path)
+        yield f"mkdir -p -- {path}"
+        if self.owner or self.group:
+            yield f"chown -- {quote(self.owner + (':' + self.group if self.group else ''))} {path}"
+        yield f"chmod -- {quote(self.mode)} {path}"
+
+    def remove(self) -> Iterator[str]:
+        path = quote(self.path)
+        if self.purge:
+            yield f"rm -rf --one-file-system -- {path}"
+        else:
+            yield f"[ ! -d {path} ] || rmdir -- {path}"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

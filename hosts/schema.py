@@ -1,0 +1,214 @@
+"""Strict, bounded reading of YAML: every problem is kept with its `$.path`, and unknown keys name the nearest valid one."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from hosts.errors import InputError
+from hosts.problem import Problem
+
+MAX_FILE_BYTES = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 less its traps: `on` and `no` stay text as in YAML 1.2 (Pulumi reads 1.2), and a key twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_1_2() -> None:
+    """Resolvers of the 1.2 core schema instead of 1.1's: no sexagesimal numbers, octals, dates or yes/no."""
+    _Loader.yaml_implicit_resolvers = {}
+    add = _Loader.add_implicit_resolver
+    add("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+    add("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+    add("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+    add(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"),
+        list("-+0123456789."),
+    )
+
+
+_yaml_1_2()
+
+
+def load_yaml(path: Path) -> object:
+    """The parsed file. Raises InputError where it is unreadable, too large, or no YAML."""
+
+    def wrong(found: str, wanted: str) -> NoReturn:
+        raise InputError([Problem(where=str(path), found=found, wanted=wanted)])
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        wrong(f"{error.strerror}", "a readable file")
+    if len(data) > MAX_FILE_BYTES:
+        wrong("a file of more than 1 MiB", "at most 1 MiB")
+    try:
+        return parse_yaml(data.decode())
+    except UnicodeDecodeError as error:
+        wrong(f"a byte at {error.start} that is no UTF-8", "UTF-8 text")
+    except (yaml.YAMLError, RecursionError) as error:
+        wrong(" ".join(str(error).split()), "valid YAML")
+
+
+def parse_yaml(text: str) -> object:
+    """YAML text as plain values, aliases refused (a few lines of them can grow to gigabytes). Raises yaml.YAMLError."""
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", event.start_mark)
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+
+
+class Reader:
+    """One mapping of a file; each read checks one key, and wrong ones become problems while a harmless value is returned."""
+
+    def __init__(self, data: object, file: str, path: str = "$", problems: list[Problem] | None = None) -> None:
+        self.file = file
+        self.path_ = path
+        self.problems: list[Problem] = [] if problems is None else problems
+        self._read: set[str] = set()
+        if isinstance(data, dict):
+            self.data: dict[object, object] = data
+        else:
+            self.data = {}
+            self.problem(path, describe(data), "a mapping")
+
+    def problem(self, where: str, found: str, wanted: str, *, why: str = "", fix: str | None = None) -> None:
+        """Keeps one problem."""
+        self.problems.append(Problem(where=where, found=found, wanted=wanted, why=why, fix=fix))
+
+    def at(self, key: str) -> str:
+        """The `$.path` of a key."""
+        return f"{self.path_}.{key}"
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there with a value."""
+        return self.data.get(key) is not None
+
+    def raw(self, key: str) -> object:
+        """The value unchecked, None where absent; marks the key as known."""
+        self._read.add(key)
+        return self.data.get(key)
+
+    def text(self, key: str, *, default: str | None = None, pattern: str = r"[^\x00-\x1f\x7f]*") -> str:
+        """One line of text that matches `pattern` whole."""
+        value = self.raw(key)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, str):
+            hint = (
+                f'write it in quotes: "{value}"'
+                if isinstance(value, int | float) and not isinstance(value, bool)
+                else None
+            )
+            self.problem(self.at(key), describe(value), "text", fix=hint)
+            return default or ""
+        if len(value) > 4096 or not re.fullmatch(pattern, value):
+            self.problem(self.at(key), repr(value[:80]), f"text like {pattern}")
+            return default or ""
+        return value
+
+    def word(self, key: str, *, default: str | None = None) -> str:
+        """A name or an address: letters, digits and . _ : / @ - only."""
+        return self.text(key, default=default, pattern=r"[A-Za-z0-9_][A-Za-z0-9._:/@-]*")
+
+    def path(self, key: str, *, default: str | None = None) -> str:
+        """An absolute path without dot segments, blanks or quotes."""
+        return self.text(key, default=default, pattern=r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._+@=-]+)+")
+
+    def decimal(self, key: str, *, default: str | None = None) -> str:
+        """A non-negative decimal number, kept as text."""
+        return self.text(key, default=default, pattern=r"[0-9]{1,9}(\.[0-9]{1,6})?")
+
+    def number(self, key: str, *, default: int | None = None, low: int = 0, high: int = 1 << 40) -> int:
+        """A whole number within [low, high]."""
+        value = self.raw(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self.problem(self.at(key), describe(value), f"a whole number from {low} to {high}")
+            return default if default is not None else low
+        return value
+
+    def flag(self, key: str, *, default: bool | None = None) -> bool:
+        """true or false."""
+        value = self.raw(key)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, bool):
+            self.problem(self.at(key), describe(value), "true or false")
+            return bool(default)
+        return value
+
+    def choice(self, key: str, choices: tuple[str, ...], *, default: str | None = None) -> str:
+        """One of a closed set."""
+        value = self.raw(key)
+        if value is None and default is not None:
+            return default
+        if value not in choices:
+            near = nearest(str(value), choices)
+            self.problem(
+                self.at(key), describe(value), f"one of {', '.join(choices)}", fix=near and f"did you mean {near}?"
+            )
+            return choices[0]
+        return str(value)
+
+    def child(self, key: str) -> "Reader":
+        """The mapping below a key."""
+        value = self.raw(key)
+        return Reader(value if value is not None else None, self.file, self.at(key), self.problems)
+
+    def mapping(self, key: str, *, names: re.Pattern[str]) -> Iterator[tuple[str, "Reader"]]:
+        """(name, reader) of each entry of the mapping below a key; names match `names` whole."""
+        value = self.raw(key)
+        if not isinstance(value, dict) or not value:
+            self.problem(self.at(key), describe(value), "a mapping with at least one entry")
+            return
+        for name, entry in value.items():
+            if not isinstance(name, str) or not names.fullmatch(name):
+                self.problem(self.at(key), f"the key {name!r}", f"names like {names.pattern}")
+                continue
+            yield name, Reader(entry, self.file, f"{self.at(key)}.{name}", self.problems)
+
+    def done(self) -> None:
+        """Reports every key that nobody asked for, with the nearest one that somebody did."""
+        for key in self.data:
+            if key not in self._read:
+                near = nearest(str(key), sorted(self._read))
+                wanted = f"one of {', '.join(sorted(self._read))}"
+                self.problem(self.at(str(key)), "an unknown key", wanted, fix=near and f"did you mean {near}?")
+
+    def raise_problems(self, what: str) -> None:
+        """Raises InputError where any problem is an error."""
+        if any(problem.level == "error" for problem in self.problems):
+            raise InputError(self.problems, what)
+
+
+def describe(value: object) -> str:
+    """A value as an error message shows it."""
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def nearest(word: str, choices: "tuple[str, ...] | list[str]") -> str | None:
+    """The closest valid name, None where none is close."""
+    found = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return found[0] if found else None
