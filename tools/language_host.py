@@ -10,11 +10,14 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import grpc
+from pulumi import RunError
 from pulumi.automation._server import LanguageServer
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 
@@ -38,13 +41,24 @@ class Host(LanguageServer):
         os.chdir(request.pwd)
         sys.argv = [str(entry), *request.args]
         request.args.insert(0, self._engine_address)  # where the SDK's server looks for it
-
-        def program() -> None:
-            runpy.run_path(str(entry), run_name="__main__")
-
-        self.program = program
+        self.program = partial(run_program, entry)
         response: language_pb2.RunResponse = super().Run(request, context)  # type: ignore[no-untyped-call]
-        return response
+        # The error is in the engine's log already; as the response's own it would be shown a second time.
+        return language_pb2.RunResponse(bail=True) if response.error else response
+
+
+def run_program(entry: Path) -> None:
+    """Runs a file, or a folder's `__main__.py`; what it raises is told from its own lines on, not from ours."""
+    try:
+        runpy.run_path(str(entry), run_name="__main__")
+    except RunError:
+        raise
+    except Exception as failure:
+        trace = failure.__traceback__
+        while trace and entry not in (path := Path(trace.tb_frame.f_code.co_filename), *path.parents):
+            trace = trace.tb_next
+        lines = traceback.format_exception(type(failure), failure, trace or failure.__traceback__)
+        raise RunError(f"Program failed with an unhandled exception:\n{''.join(lines)}") from failure
 
 
 def leave(_number: int = 0, _frame: FrameType | None = None) -> None:
