@@ -30,8 +30,9 @@ class Stopped(Exception):
 class Progress:
     """Progress lines of several parts at once: `[  12 s] cli    compiling Pulumi`."""
 
-    def __init__(self, *, logs: Path) -> None:
+    def __init__(self, *, logs: Path, sign_of_life_s: float = SIGN_OF_LIFE_S) -> None:
         self._logs = logs
+        self._sign_of_life_s = sign_of_life_s
         self._start_s = time.monotonic()
         self._lock = threading.Lock()
         self._children: set[subprocess.Popen[bytes]] = set()
@@ -132,7 +133,7 @@ class Progress:
         with child.stdout as stdout, selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
             while True:
-                if selector.select(max(0.0, spoken_s + SIGN_OF_LIFE_S - time.monotonic())):
+                if selector.select(max(0.0, spoken_s + self._sign_of_life_s - time.monotonic())):
                     chunk = os.read(stdout.fileno(), 65536)
                     if not chunk:
                         break
@@ -143,7 +144,7 @@ class Progress:
                         if echo:
                             self.say(part, lines[-1])
                             spoken_s = time.monotonic()
-                if time.monotonic() - spoken_s >= SIGN_OF_LIFE_S:
+                if time.monotonic() - spoken_s >= self._sign_of_life_s:
                     self.say(part, f"still {doing}{measure(lines) if measure else ''}")
                     spoken_s = time.monotonic()
         if rest:

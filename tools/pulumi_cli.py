@@ -129,15 +129,15 @@ def _system_go() -> str | None:
         if (
             program
             and os.access(program, os.X_OK)
-            and _version([program, "version"], GOTOOLCHAIN="local") >= _wanted_go()
+            and _version([program, "version"], GOTOOLCHAIN="local") >= wanted_go()
         ):
             return program
     return None
 
 
-def _wanted_go() -> Release:
+def wanted_go() -> Release:
     found = re.search(r"^go (\S+)$", (CLI_MODULE / "go.mod").read_text(), re.MULTILINE)
-    return _release(found[1]) if found else (0, 0, 0)
+    return parse_release(found[1]) if found else (0, 0, 0)
 
 
 def _own_go() -> Path:
@@ -169,9 +169,9 @@ def _version(argv: Words, **extra: str) -> Release:
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return (0, 0, 0)
-    return _release(done.stdout)
+    return parse_release(done.stdout)
 
 
-def _release(text: str) -> Release:
+def parse_release(text: str) -> Release:
     found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else (0, 0, 0)
