@@ -1,0 +1,94 @@
+"""Commands on this machine, and whether it can hold a lab at all."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lab.errors import LabFailed, LabRefused
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The command dies with the process that runs us: a killed `lab.up` leaves nothing that still writes.
+TIED = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+def environment() -> dict[str, str]:
+    """Ours without what makes package scripts behave differently from person to person."""
+    kept = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy") or name == "HOME"}
+    return {**kept, "PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+
+
+def run(argv: Sequence[str | Path], *, input: str | None = None, check: bool = True) -> str:
+    """Standard output of a command; LabFailed with its last ten lines if it exits non-zero and `check` is set."""
+    words = [str(word) for word in argv]
+    done = subprocess.run(words, input=input, capture_output=True, text=True, env=environment(), cwd="/", check=False)
+    if check and done.returncode:
+        raise failure(words, done.returncode, done.stdout + done.stderr)
+    return done.stdout
+
+
+def follow(argv: Sequence[str | Path], line: Callable[[str], None]) -> None:
+    """Run a long command that dies with us, and hand each line of its output to `line`."""
+    words, seen = [*TIED, *(str(word) for word in argv)], list[str]()
+    with subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
+        cwd="/",
+    ) as process:
+        assert process.stdout
+        for text in process.stdout:
+            seen = [*seen[-30:], text.rstrip()]
+            line(text.rstrip())
+    if process.returncode:
+        raise failure(words[len(TIED):], process.returncode, "\n".join(seen))
+
+
+def failure(words: Sequence[str], code: int, output: str) -> LabFailed:
+    tail = "\n".join(f"    {line}" for line in output.strip().splitlines()[-10:])
+    return LabFailed(f"on this machine `{' '.join(words)[:300]}` ended with {code}:\n{tail}")
+
+
+def which(program: str) -> str | None:
+    return shutil.which(program, path=PATH)
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def systemd_is_init() -> bool:
+    """Whether PID 1 here is systemd, which then owns the cgroup tree."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def refuse_unless_root() -> None:
+    """LabRefused on another system than Linux, or for another user than root."""
+    if os.uname().sysname != "Linux":
+        raise LabRefused(f"the lab needs Linux, found {os.uname().sysname}; everything else of Slipway works here")
+    if os.geteuid() != 0:
+        raise LabRefused(f"the lab needs root, found user id {os.geteuid()}; run it with sudo -E, or as root")
+
+
+def refuse_unless_able() -> None:
+    """LabRefused, with everything that is missing at once, unless this machine can hold a lab."""
+    refuse_unless_root()
+    missing = list[str]()
+    kernel = Path("/proc/filesystems").read_text().split()
+    if "overlay" not in kernel and not loads("overlay"):
+        missing.append("kernel: found no overlay filesystem, wanted one for the nodes' disks; load the module `overlay`")
+    if not Path("/proc/self/ns/cgroup").exists():
+        missing.append("kernel: found no cgroup namespaces (Linux 4.6), wanted them to keep the nodes apart")
+    controllers = {line.split()[0] for line in Path("/proc/cgroups").read_text().splitlines() if line.endswith("1")}
+    for controller in sorted({"freezer", "memory", "devices", "cpuset", "cpu", "cpuacct"} - controllers):
+        missing.append(f"kernel: found no cgroup controller `{controller}`, wanted it for SLURM's containment")
+    drivers = Path("/proc/devices").read_text().partition("Block")[0].split()
+    if "240" in drivers:
+        missing.append("kernel: found character device number 240 taken by a driver, wanted it free for the GPU stand-ins")
+    if missing:
+        raise LabRefused("this machine cannot hold a lab:\n" + "\n".join(f"  {line}" for line in missing))
+
+
+def loads(module: str) -> bool:
+    """Whether a kernel module can be loaded."""
+    return subprocess.run(["modprobe", module], capture_output=True, check=False, env=environment()).returncode == 0 \
+        if which("modprobe") else False

@@ -1,0 +1,67 @@
+"""The image that all nodes share: made once, kept in the cache under the digest of what it is made from."""
+
+import os
+import shutil
+from pathlib import Path
+
+from lab import host, locks, packages, paths, recipe
+from lab.errors import LabFailed
+from lab.progress import Say
+
+MILESTONES = ("Retrieving Packages", "Chosen extractor", "Installing core packages", "Unpacking the base system",
+              "Configuring the base system", "Base system installed", "Need to get", "Fetched")  # fmt: skip
+
+
+def current() -> Path:
+    """Where the image for this machine and this version of Slipway is, or will be."""
+    return paths.lab() / f"image-{recipe.digest(packages.sources())}"
+
+
+def is_done() -> bool:
+    """Whether the image is there. It appears under its name only when it is whole."""
+    return not packages.missing() and current().is_dir()
+
+
+def prepare(say: Say) -> Path:
+    """The image's folder, made first if it is not there; two callers never make it twice."""
+    sources = packages.sources()
+    image = paths.lab() / f"image-{recipe.digest(sources)}"
+    if image.is_dir():
+        return image
+    with locks.held(paths.lab() / "image.lock", say):
+        if image.is_dir():
+            return image
+        for stale in paths.lab().glob("*.making"):
+            remove_tree(stale)
+        making = image.with_suffix(".making")
+        making.mkdir(mode=0o755)
+        say(f"image: a Debian {packages.SUITE} from this machine's own mirror (a minute or two, once)")
+
+        def line(text: str) -> None:
+            if any(milestone in text for milestone in MILESTONES):
+                say(f"image: {text.removeprefix('I: ').rstrip('.').lower()}")
+
+        recipe.make(making, sources, line)
+        os.replace(making, image)
+    say(f"image: ready, {image.name}")
+    return image
+
+
+def discard_unused(used: set[str], say: Say) -> None:
+    """Remove images of earlier versions that no node stands on; `used` holds the names to keep."""
+    for folder in paths.lab().glob("image-*"):
+        if folder.is_dir() and folder.name not in used:
+            say(f"image: removing {folder.name}, which no node uses")
+            remove_tree(folder)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder of ours; LabFailed if something is mounted inside, since that would be deleted too."""
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    inside = [mount for mount in mounts if Path(mount).is_relative_to(folder)]
+    if inside:
+        raise LabFailed(f"{folder}: found {inside[0]} mounted inside, wanted nothing there before it is deleted; umount it")
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)

@@ -1,0 +1,51 @@
+"""What `make setup` gets ready for the lab: packages of this machine, the image, and the engine's artifacts."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, cast
+
+from hosts.errors import SlipwayError
+from lab import host, image, packages
+from lab.progress import Say, speaker
+
+
+class Part(Protocol):
+    """A module that gets something ready once."""
+
+    def is_done(self) -> bool: ...
+
+    @property
+    def prepare(self) -> Callable[[Say], object]: ...
+
+
+def parts() -> tuple[Part, ...]:
+    """What is independent of each other, so that it is made side by side."""
+    return cast(Part, image), cast(Part, importlib.import_module("lab.engine_artifacts"))
+
+
+def is_done() -> bool:
+    """Whether there is nothing left to prepare; looks only."""
+    return not packages.missing() and all(part.is_done() for part in parts())
+
+
+def main() -> int:
+    """Prepare what is missing, with progress; an exit code."""
+    say = speaker()
+    try:
+        host.refuse_unless_able()
+        packages.install(say)
+        left = [part for part in parts() if not part.is_done()]
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for work in [pool.submit(part.prepare, say) for part in left]:
+                work.result()
+    except SlipwayError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    say("lab: prepared" if left else "lab: prepared already, nothing to do")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
