@@ -28,11 +28,16 @@ def environment(base: Mapping[str, str]) -> dict[str, str]:
     others = [word for word in base.get("PATH", os.defpath).split(os.pathsep) if word not in ours]
     env = {**ALWAYS, **base, "VIRTUAL_ENV": str(VENV), "PATH": os.pathsep.join([*ours, *others])}
     if not env.get("PULUMI_BACKEND_URL"):
-        env["PULUMI_BACKEND_URL"] = f"file://{state() / 'pulumi'}"
+        env["PULUMI_BACKEND_URL"] = default_backend()
         env["PULUMI_HOME"] = env.get("PULUMI_HOME") or str(state() / "home")
     if not env.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
         env.setdefault("PULUMI_CONFIG_PASSPHRASE", DEFAULT_PASSPHRASE)
     return env
+
+
+def default_backend() -> str:
+    """A folder of this user's, as Pulumi writes it."""
+    return f"file://{state() / 'pulumi'}"
 
 
 def make_folders() -> None:

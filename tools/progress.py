@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 Words = Sequence[str | Path]
@@ -36,6 +37,7 @@ class Progress:
         self._start_s = time.monotonic()
         self._lock = threading.Lock()
         self._children: set[subprocess.Popen[bytes]] = set()
+        self._logged: set[str] = set()
         self._stopping = False
 
     @property
@@ -66,24 +68,18 @@ class Progress:
         self.say(part, doing)
         log = self._logs / f"setup-{part}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        child = self._spawn(argv, env=env, cwd=cwd)
-        try:
-            with log.open("ab") as copy:
-                copy.write(f"\n$ {shlex.join(map(str, argv))}\n".encode())
-                copy.flush()
-                lines = self._follow(part, child, doing=doing, echo=echo, measure=measure, copy_fd=copy.fileno())
+        with log.open("ab" if part in self._logged else "wb") as copy, self._child(argv, env=env, cwd=cwd) as child:
+            self._logged.add(part)
+            copy.write(f"\n$ {shlex.join(map(str, argv))}\n".encode())
+            copy.flush()
+            lines = self._follow(part, child, doing=doing, echo=echo, measure=measure, copy_fd=copy.fileno())
             status = child.wait()
-        finally:
-            with self._lock:
-                self._children.discard(child)
         if self._stopping:
             raise Stopped(part)
         if status != 0:
-            tail = "\n".join(f"    {line}" for line in deque(lines, LAST_LINES))
-            raise SetupFailed(
-                f"{part}: {shlex.join(map(str, argv))}\n  ended with status {status}; its last lines:\n{tail}\n"
-                f"  all of it: {log}\n  what to do: {fix}"
-            )
+            last = [] if echo else ["its last lines:", *(f"  {line}" for line in deque(lines, LAST_LINES))]
+            told = [f"ended with status {status}", *last, f"all of it: {log}", f"what to do: {fix}"]
+            raise SetupFailed("\n  ".join([f"{part}: {shlex.join(map(str, argv))}", *told]))
         return "\n".join(lines)
 
     def stop(self) -> None:
@@ -93,14 +89,14 @@ class Progress:
             children = set(self._children)
         for child in children:
             signal_group(child, signal.SIGTERM)
-        deadline_s = time.monotonic() + GRACE_S
         for child in children:
-            try:
-                child.wait(max(0.0, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                signal_group(child, signal.SIGKILL)
+            end(child)
 
-    def _spawn(self, argv: Words, *, env: Mapping[str, str] | None, cwd: Path | None) -> subprocess.Popen[bytes]:
+    @contextmanager
+    def _child(
+        self, argv: Words, *, env: Mapping[str, str] | None, cwd: Path | None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A child that does not outlive this block, however it is left."""
         with self._lock:
             if self._stopping:
                 raise Stopped(str(argv[0]))
@@ -114,7 +110,12 @@ class Progress:
                 start_new_session=True,  # so that stop() reaches the compilers and pip's own children too
             )
             self._children.add(child)
-            return child
+        try:
+            yield child
+        finally:
+            end(child)
+            with self._lock:
+                self._children.discard(child)
 
     def _follow(
         self,
@@ -150,6 +151,16 @@ class Progress:
         if rest:
             lines.append(rest.decode(errors="replace").rstrip())
         return lines
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Ends a child that is still running, with all that it started."""
+    if child.poll() is None:
+        signal_group(child, signal.SIGTERM)
+        try:
+            child.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            signal_group(child, signal.SIGKILL)
 
 
 def signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from tools import activation, pulumi_cli, stacks, system, venv
 from tools.places import PYTHON, ROOT, cache
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     except SetupFailed as failure:
         complain(f"\n{failure}")
         return 1
+    except OSError as failure:
+        complain(f"\nsetup: {failure}\n  what to do: see that you may write there and that the disk has room")
+        return 1
     except (KeyboardInterrupt, Stopped):
         complain("\nsetup: stopped; what is done is kept, and the next `make setup` goes on from there")
         return 130
@@ -62,12 +66,15 @@ def undone(*, lab: bool, tests: bool) -> Collection[str]:
     }
     ready = done["venv"] and done["cli"] and done["activate"]
     done["lab"] = not lab or (done["venv"] and lab_is_done())
-    done["stacks"] = ready and not stacks.missing(activation.environment(os.environ))
+    # A backend of the user's own may be far away and ask for a login: `python -m tools.stacks` makes the stacks there.
+    env = activation.environment(os.environ)
+    own = env["PULUMI_BACKEND_URL"] != activation.default_backend()
+    done["stacks"] = own or (ready and not stacks.missing(env))
     return [name for name, is_done in done.items() if not is_done]
 
 
 def do(parts: Collection[str], progress: Progress) -> None:
-    """Does them; the first failure stops the rest."""
+    """Does them; a failure stops the rest, but the lab's: all else is of use without it."""
     packages = [
         *(system.missing(system.NEEDED) if "system" in parts else ()),
         *(system.missing(system.NEEDED_BY_TESTS) if "tests" in parts else ()),
@@ -75,34 +82,40 @@ def do(parts: Collection[str], progress: Progress) -> None:
     if packages:
         system.install(packages, progress)
     with ThreadPoolExecutor() as pool:
-        jobs = [pool.submit(python_side, parts, progress)]
-        if "cli" in parts:
-            jobs.append(pool.submit(pulumi_cli.obtain, progress))
-        join(jobs, progress)
+        python = pool.submit(python_side, parts, progress)
+        cli = [pool.submit(pulumi_cli.obtain, progress)] if "cli" in parts else []
+        join([python, *cli], progress)
     if "activate" in parts or "venv" in parts:
         activation.write()
         progress.say("activate", f"wrote {activation.ACTIVATE}")
     if "stacks" in parts:
         made = stacks.ensure(activation.environment(os.environ))
-        progress.say("stacks", f"initialised {', '.join(made)}" if made else "nothing to do")
+        progress.say("stacks", f"initialised {', '.join(made)}" if made else "all there")
+    if failure := python.result():
+        raise failure
 
 
-def python_side(parts: Collection[str], progress: Progress) -> None:
-    """The environment, and what runs in it: the lab's preparations."""
+def python_side(parts: Collection[str], progress: Progress) -> SetupFailed | None:
+    """The environment, and what runs in it: the lab's preparations, whose failure is returned."""
     if "venv" in parts:
         venv.make(progress)
         progress.say("venv", "done")
     if "lab" in parts:
         fix = "see the lab's own message; what it has finished is kept, and `make setup` goes on from there"
         argv: Words = [PYTHON, "-m", "lab.prepare"]
-        progress.run("lab", argv, doing="preparing the lab", fix=fix, cwd=ROOT, echo=True)
+        try:
+            progress.run("lab", argv, doing="preparing the lab", fix=fix, cwd=ROOT, echo=True)
+        except SetupFailed as failure:
+            progress.say("lab", "failed; the other parts go on")
+            return failure
+    return None
 
 
 def lab_is_done() -> bool:
     return subprocess.run([PYTHON, "-c", LAB_IS_DONE], cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
-def join(jobs: Collection[Future[None]], progress: Progress) -> None:
+def join(jobs: Collection[Future[Any]], progress: Progress) -> None:
     """Waits for all; when one fails, or the user stops us, ends the others and raises what came first."""
     try:
         done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
