@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.places import PYTHON, REQUIREMENTS, ROOT, VENV
@@ -35,9 +36,17 @@ def make(progress: Progress) -> None:
         doing="installing the pinned Python packages",
         fix="see that a PyPI mirror answers (`pip config list` shows which); a hash that does not match means that the"
         " mirror serves other bytes than those pinned in requirements/",
+        measure=fetched,
     )
     _site_packages().joinpath("slipway.pth").write_text(f"{ROOT}\n")
     STAMP.write_text(digest())
+
+
+def fetched(lines: Sequence[str]) -> str:
+    """For the sign of life: how far pip has come."""
+    if any(line.startswith("Installing collected packages") for line in lines):
+        return ": unpacking"
+    return f": {sum(line.startswith('Collecting ') for line in lines)} packages fetched"
 
 
 def _is_ours() -> bool:
