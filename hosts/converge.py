@@ -28,9 +28,9 @@ from hosts.state import Change, Plan, Resource, Stage
 
 PARALLEL_HOSTS = 32
 ATTEMPTS = 3
-"""How often a stage is planned anew when a machine moves between plan and apply, or somebody holds its lock."""
-LOCK_RETRY_S = 2.0
+"""How often a host is planned anew when it moves between plan and apply."""
 TAIL_LINES = 12
+LOCK_DIR = "/run/lock"
 
 Say = Callable[[str, str], None]
 """(host, one line of progress)."""
@@ -179,7 +179,7 @@ def converge(
     secrets: Secrets | None = None,
     absent: bool = False,
     keep_going: bool = False,
-    lock_dir: str = "/run/lock",
+    lock_dir: str = LOCK_DIR,
     holder: str = "slipway",
     say: Say | None = None,
 ) -> Report:
@@ -208,7 +208,9 @@ def converge(
     def one(host: str) -> Outcome:
         if host in refused:
             return wires[host].outcome((), error=refused[host])
-        return _apply_host(wires[host], todo.of(host), stage, absent, secrets, lock_dir, holder, say)
+        return _apply_host(
+            wires[host], todo.of(host), stage, absent, secrets, lock_dir if stage.lock else None, holder, say
+        )
 
     with _pool(stage) as pool:
         outcomes = {outcome.host: outcome for outcome in pool.map(one, stage.hosts)}
@@ -270,11 +272,11 @@ def _apply_host(
     stage: Stage,
     absent: bool,
     secrets: Secrets | None,
-    lock_dir: str,
+    lock_dir: str | None,
     holder: str,
     say: Say | None,
 ) -> Outcome:
-    """Applies one host's changes; replans where the machine moved, waits where it is locked."""
+    """Applies one host's changes; replans where the machine moved."""
     diffs = [change.diff() for change in changes]
     applied: list[str] = []
     for attempt in range(ATTEMPTS):
@@ -283,12 +285,11 @@ def _apply_host(
         try:
             _apply_once(wire, changes, applied, secrets, lock_dir, holder, say)
             break
-        except (ChangedSincePlan, Locked) as error:
+        except ChangedSincePlan as error:
             if attempt + 1 == ATTEMPTS:
                 return wire.outcome(diffs, applied, error)
             if say:
                 say(wire.host, f"{error}; trying again")
-            time.sleep(LOCK_RETRY_S if isinstance(error, Locked) else 0.2)
             one = Stage(name=stage.name, hosts={wire.host: stage.hosts[wire.host]})
             facts = _gather(one, {wire.host: wire})
             again = plan(one, facts, absent=absent)
@@ -306,7 +307,7 @@ def _apply_once(
     changes: Sequence[Change],
     applied: list[str],
     secrets: Secrets | None,
-    lock_dir: str,
+    lock_dir: str | None,
     holder: str,
     say: Say | None,
 ) -> None:

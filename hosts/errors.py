@@ -13,6 +13,7 @@ SlipwayError                 exit
     ├── ChangedSincePlan           the machine moved between plan and apply
     ├── StepFailed                 a command on a host exited non-zero
     ├── NotConverged               everything ran, and something still differs
+    ├── Cancelled                  a person told us to stop waiting; nothing is lost
     └── LeftBehind                 a teardown found something that is still there
 """
 
@@ -86,6 +87,10 @@ class StepFailed(Failed):
 
 class NotConverged(Failed):
     """All steps ran and the machine still differs from what is wanted; the diff is in the message."""
+
+
+class Cancelled(Failed):
+    """Told to stop in the middle of a wait; the next run goes on from there."""
 
 
 class LeftBehind(Failed):

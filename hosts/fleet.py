@@ -198,4 +198,4 @@ def _cross_check(fleet: Fleet, top: Reader) -> None:
 
 def dump(fleet_data: Mapping[str, object]) -> str:
     """The YAML text of a fleet file, keys in the given order."""
-    return cast(str, yaml.safe_dump(dict(fleet_data), sort_keys=False, width=120))
+    return yaml.safe_dump(dict(fleet_data), sort_keys=False, width=120)

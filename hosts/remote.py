@@ -13,13 +13,14 @@ from typing import Protocol
 import paramiko
 from fabric import Config, Connection
 
-from hosts.errors import Truncated, Unreachable, WrongHostKey
+from hosts.errors import Cancelled, Truncated, Unreachable, WrongHostKey
 from hosts.fleet import Fleet, Host
 from hosts.shell import PROGRESS
 
 CONNECT_TIMEOUT_S = 5.0
 IDLE_TIMEOUT_S = 180.0
 """Longest silence of a running script; what works longer than that prints progress."""
+POLL_S = 0.5
 KEEPALIVE_S = 15
 SESSIONS_PER_CONNECTION = 6
 """sshd allows ten (MaxSessions); the rest is left to the person at the keyboard."""
@@ -49,10 +50,14 @@ Connect = Callable[[str], Remote]
 
 
 class Connections:
-    """The connections to one fleet, opened when first asked for; a host that failed once stays failed for this process."""
+    """The connections to one fleet, opened when first asked for; a host that failed once stays failed for this process.
 
-    def __init__(self, fleet: Fleet) -> None:
+    Setting `stop` ends every wait for a running script with Cancelled; what the script started on the host goes on.
+    """
+
+    def __init__(self, fleet: Fleet, stop: threading.Event | None = None) -> None:
         self.fleet = fleet
+        self.stop = stop
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._open: dict[str, SshRemote | Unreachable] = {}
@@ -64,7 +69,7 @@ class Connections:
             known = self._open.get(name)
             if known is None:
                 try:
-                    known = SshRemote(_connection(self.fleet, self.fleet.host(name)), self.fleet.host(name))
+                    known = SshRemote(_connection(self.fleet, self.fleet.host(name)), self.fleet.host(name), self.stop)
                 except Unreachable as error:
                     known = error
                 self._open[name] = known
@@ -83,9 +88,10 @@ class Connections:
 class SshRemote:
     """A script runner over one connection: `sudo -n bash -s` (or bash, where the host has no sudo), fed through stdin."""
 
-    def __init__(self, connection: Connection, host: Host) -> None:
+    def __init__(self, connection: Connection, host: Host, stop: threading.Event | None = None) -> None:
         self.connection = connection
         self.host = host
+        self.stop = stop or threading.Event()
         self._sessions = threading.BoundedSemaphore(SESSIONS_PER_CONNECTION)
 
     def __call__(self, script: str, progress: Progress | None = None) -> Output:
@@ -109,16 +115,15 @@ class SshRemote:
                 channel.shutdown_write()
             except (OSError, EOFError):
                 pass  # sudo refused and closed its stdin: what it said on stderr is the better message
+            channel.settimeout(POLL_S)
             lines = _Lines(progress)
-            while chunk := channel.recv(1 << 16):
+            while chunk := self._receive(channel):
                 out += chunk
                 lines.feed(chunk)
                 if len(out) > MAX_OUTPUT_BYTES:
                     raise Truncated(
                         f"{self.host.name}: printed more than {MAX_OUTPUT_BYTES >> 20} MiB; the rest was not read"
                     )
-        except TimeoutError:
-            raise Truncated(f"{self.host.name}: silent for {IDLE_TIMEOUT_S:.0f} s in the middle of a script") from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise Truncated(f"{self.host.name}: the connection broke in the middle of a script: {error}") from error
         finally:
@@ -128,6 +133,20 @@ class SshRemote:
         status = channel.recv_exit_status() if channel.exit_status_ready() or channel.eof_received else -1
         channel.close()
         return Output(stdout=_text(bytes(out)), stderr=_text(b"".join(errors)), status=status)
+
+    def _receive(self, channel: paramiko.Channel) -> bytes:
+        """The next bytes, b"" at the end. Raises Truncated after a long silence, Cancelled when told to stop."""
+        began = time.monotonic()
+        while True:
+            try:
+                return channel.recv(1 << 16)
+            except TimeoutError:
+                if self.stop.is_set():
+                    raise Cancelled(f"{self.host.name}: stopped waiting; what runs there goes on") from None
+                if time.monotonic() - began > IDLE_TIMEOUT_S:
+                    raise Truncated(
+                        f"{self.host.name}: silent for {IDLE_TIMEOUT_S:.0f} s in the middle of a script"
+                    ) from None
 
 
 class _Lines:
@@ -147,12 +166,19 @@ class _Lines:
 
 
 def _drain(channel: paramiko.Channel, into: list[bytes]) -> None:
-    try:
-        while chunk := channel.recv_stderr(1 << 16):
-            if sum(map(len, into)) < MAX_OUTPUT_BYTES:
-                into.append(chunk)
-    except (OSError, EOFError):
-        pass
+    while True:
+        try:
+            chunk = channel.recv_stderr(1 << 16)
+        except TimeoutError:
+            if channel.closed:
+                return
+            continue
+        except (OSError, EOFError):
+            return
+        if not chunk:
+            return
+        if sum(map(len, into)) < MAX_OUTPUT_BYTES:
+            into.append(chunk)
 
 
 def _text(data: bytes) -> str:
@@ -191,7 +217,7 @@ def _connection(fleet: Fleet, host: Host) -> Connection:
         reason = (
             f"no answer within {waited:.0f} s"
             if isinstance(error, TimeoutError | socket.timeout)
-            else (str(error) or type(error).__name__)
+            else (getattr(error, "strerror", None) or str(error) or type(error).__name__)
         )
         raise Unreachable(f"{where}: {reason}; is it up, and is this the right address?") from error
     assert connection.transport is not None
@@ -232,8 +258,8 @@ def pinned_keys(fleet: Fleet, host: Host, name: str) -> list[tuple[str, paramiko
     path = Path(os.path.expanduser(fleet.known_hosts)) if fleet.known_hosts else None
     if path is None or not path.is_file():
         return []
-    found = paramiko.HostKeys(str(path)).lookup(name) or {}
-    return list(found.items())
+    found = paramiko.HostKeys(str(path)).lookup(name)
+    return list(found.items()) if found else []
 
 
 def _fingerprint(key: paramiko.PKey) -> str:

@@ -71,7 +71,7 @@ def parse_yaml(text: str) -> object:
     """YAML text as plain values, aliases refused (a few lines of them can grow to gigabytes). Raises yaml.YAMLError."""
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", event.start_mark)
+            raise yaml.YAMLError(f"aliases are not allowed: {event.start_mark}")
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
 
 

@@ -16,6 +16,9 @@ PROGRESS = "\x1f"
 LOCKED, CHANGED, FAILED = 75, 76, 77
 """Exit codes of an apply script that did nothing (locked, changed since plan) or stopped at a step."""
 
+LOCK_PATIENCE_S = 20
+"""How long an apply script waits for another run on its host before it says who is in the way."""
+
 quote = shlex.quote
 
 
@@ -37,25 +40,16 @@ def apply_script(
     *,
     checks: Sequence[tuple[str, str]],
     holder: str,
-    lock_dir: str,
+    lock_dir: str | None,
     secrets: Mapping[str, str],
 ) -> str:
     """A script that takes the host's lock, checks that nothing moved since the plan, and runs the steps until one fails.
 
+    `lock_dir` None takes no lock.
     `steps` are (frame name, shell commands) and `checks` (probe, what it printed when the plan was made). Secret values
     become shell variables (base64, not exported, so in no process's environment or argv) that the steps refer to.
     """
-    lock = quote(f"{lock_dir}/slipway.lock")
-    lines = [
-        "umask 022",
-        f"mkdir -p {quote(lock_dir)}",
-        f"exec 9>>{lock}",
-        "if ! flock -n 9; then",
-        f"  printf '{MARK}%s locked\\n' \"$slipway_token\"; cat {lock}; printf '\\n{MARK}%s locked=0\\n' \"$slipway_token\"",
-        f"  printf '{MARK}%s end\\n' \"$slipway_token\"; exit {LOCKED}",
-        "fi",
-        f"printf '%s\\n' {quote(holder)} >{lock}",
-    ]
+    lines = ["umask 022", *(_lock(lock_dir, holder) if lock_dir else ())]
     for name, value in secrets.items():
         lines.append(f"{secret_variable(name)}={quote(value)}")
     for n, (probe, before) in enumerate(checks):
@@ -70,6 +64,19 @@ def apply_script(
         lines.append(_frame(name, f"( {body}\n) </dev/null 2>&1 9>&-"))
         lines.append(f"[ $slipway_status = 0 ] || {{ printf '{MARK}%s end\\n' \"$slipway_token\"; exit {FAILED}; }}")
     return _compound(lines)
+
+
+def _lock(folder: str, holder: str) -> list[str]:
+    """Takes the lock, or prints who has it and leaves."""
+    lock = quote(f"{folder}/slipway.lock")
+    return [
+        f"mkdir -p {quote(folder)}",
+        f"exec 9>>{lock}",
+        f"if ! flock -w {LOCK_PATIENCE_S} 9; then",
+        _frame("locked", f"cat {lock}"),
+        f"printf '{MARK}%s end\\n' \"$slipway_token\"; exit {LOCKED}; fi",
+        f"printf '%s\\n' {quote(holder)} >{lock}",
+    ]
 
 
 def secret_variable(name: str) -> str:

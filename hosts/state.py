@@ -50,12 +50,14 @@ class Base:
 class Stage:
     """A barrier across hosts: what each host, by its name in the fleet, must have before the next stage starts.
 
-    `keep` says that removing the stage leaves its resources where they are (cluster stages release, they don't remove).
+    `keep`: deleting the stage releases its claims and leaves the rest where it is (cluster stages, shared artifacts).
+    `lock`: changes are made under the host's lock; False for work that is long, and safe beside other runs.
     """
 
     name: str
     hosts: Mapping[str, tuple[Resource, ...]]
     keep: bool = False
+    lock: bool = True
 
     def __post_init__(self) -> None:
         for host, resources in self.hosts.items():

@@ -16,7 +16,7 @@ def run_detached(name: str, command: str, log: str) -> str:
 running() {{ systemctl is-active --quiet {unit} 2>/dev/null || ! flock -n {held} true; }}
 if ! running; then
   rm -f {ended}; : >{out}
-  if [ "$(id -u)" = 0 ] && systemctl --version >/dev/null 2>&1; then
+  if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then
     systemctl reset-failed {unit} 2>/dev/null || true
     systemd-run --quiet --collect --unit {unit} -p StandardOutput=append:{out} -p StandardError=append:{out} flock {held} bash -c {run}
   else
