@@ -33,7 +33,10 @@ class Gpus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One machine: where it is, who we are there, what it has. `jump` names another host of the fleet."""
+    """One machine: where it is, who we are there, what it has. `jump` names another host of the fleet.
+
+    `cpus` are hardware threads, as `nproc` counts them; `sockets` and `threads_per_core` (0: not declared) are lscpu's.
+    """
 
     name: str
     address: str
@@ -44,6 +47,8 @@ class Host:
     host_key: str = ""
     role: Literal["login", "node"] = "node"
     cpus: int = 0
+    sockets: int = 0
+    threads_per_core: int = 0
     memory_mib: int = 0
     interface: str = ""
     gpus: Gpus | None = None
@@ -157,6 +162,8 @@ def _host(name: str, reader: Reader) -> Host:
         host_key=reader.text("host_key", default="", pattern=r"(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+( .*)?"),
         role=cast(Literal["login", "node"], reader.choice("role", ("login", "node"), default="node")),
         cpus=reader.number("cpus", default=0, high=100_000),
+        sockets=reader.number("sockets", default=0, high=1024),
+        threads_per_core=reader.number("threads_per_core", default=0, high=64),
         memory_mib=reader.number("memory_mib", default=0, high=1 << 30),
         interface=reader.word("interface", default=""),
         gpus=None
@@ -194,6 +201,19 @@ def _cross_check(fleet: Fleet, top: Reader) -> None:
                 "count, model and memory_mib of its GPUs",
                 why="SLURM's GRES is made from it",
             )
+        if host.role == "node" and fleet.slurm == "ours":
+            _check_node_size(place, host, top)
+
+
+def _check_node_size(place: str, host: Host, top: Reader) -> None:
+    """SLURM takes what is not declared for one CPU and 1 MiB: no job would ever start, and nothing would say why."""
+    for name, value, how in (("cpus", host.cpus, "`nproc`"), ("memory_mib", host.memory_mib, "`free -m`, a little less")):
+        if not value:
+            top.problem(f"{place}.{name}", "nothing", f"what the machine has ({how})", why="slurm.conf is made from it")
+    if bool(host.sockets) != bool(host.threads_per_core):
+        top.problem(place, "one of sockets and threads_per_core", "both or none of them", why="cores are counted from both")
+    elif host.sockets and host.cpus % (host.sockets * host.threads_per_core):
+        top.problem(f"{place}.cpus", str(host.cpus), f"a multiple of {host.sockets} sockets x {host.threads_per_core} threads a core")
 
 
 def dump(fleet_data: Mapping[str, object]) -> str:
