@@ -106,8 +106,10 @@ def _build(target: Path, progress: Progress) -> None:
         *(go, "build", "-v", "-trimpath", "-buildvcs=false", "-tags", "osusergo,grpcnotrace"),
         *("-ldflags", f"-s -w -X {VARIABLE}={release()}", "-o", draft, f"{PACKAGE}/cmd/pulumi"),
     ]
-    doing = f"compiling Pulumi {release()} (about 5 minutes on two cores, once)"
-    progress.run("cli", build, doing=doing, fix=fix, env=env, cwd=CLI_MODULE, measure=_compiled)
+    progress.say("cli", "building it from its Go modules: once, about 5 minutes on two idle cores")
+    progress.run(
+        "cli", build, doing=f"compiling Pulumi {release()}", fix=fix, env=env, cwd=CLI_MODULE, measure=_compiled
+    )
     draft.rename(target)
     if extra:
         clean: Words = [go, "clean", "-modcache", "-cache"]
