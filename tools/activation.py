@@ -71,10 +71,17 @@ def addition(cli: Path | None) -> str:
     lines = [BEGIN]
     if cli:
         lines += [f'PATH="$VIRTUAL_ENV/bin":{shlex.quote(str(cli))}:"${{PATH#"$VIRTUAL_ENV/bin:"}}"', "export PATH"]
-    backend = [*_default("PULUMI_BACKEND_URL", f'"file://{STATE}/pulumi"'), *_default("PULUMI_HOME", f'"{STATE}/home"')]
-    lines += ['if [ -z "${PULUMI_BACKEND_URL:-}" ] ; then', *(f"    {line}" for line in backend), "fi"]
-    lines += ['if [ -z "${PULUMI_CONFIG_PASSPHRASE+set}${PULUMI_CONFIG_PASSPHRASE_FILE:-}" ] ; then']
-    lines += [*(f"    {line}" for line in _default("PULUMI_CONFIG_PASSPHRASE", shlex.quote(DEFAULT_PASSPHRASE))), "fi"]
+    home = _default("PULUMI_HOME", f'"{STATE}/home"')
+    lines += [
+        *(
+            'if [ -z "${PULUMI_BACKEND_URL:-}" ] ; then',
+            _set("PULUMI_BACKEND_URL", f'"file://{STATE}/pulumi"'),
+            *home,
+            "fi",
+        ),
+        'if [ -z "${PULUMI_CONFIG_PASSPHRASE+set}${PULUMI_CONFIG_PASSPHRASE_FILE:-}" ] ; then',
+        *(_set("PULUMI_CONFIG_PASSPHRASE", shlex.quote(DEFAULT_PASSPHRASE)), "fi"),
+    ]
     for name, value in ALWAYS.items():
         lines += _default(name, value)
     return "\n".join([*lines, END, ""])
@@ -99,7 +106,11 @@ def without_ours(text: str) -> str:
 
 def _default(name: str, value: str) -> list[str]:
     """Lines of shell that set a variable where the user has not."""
-    return [f'if [ -z "${{{name}:-}}" ] ; then', f"    {name}={value} ; export {name} ; _SLIPWAY_{name}=set", "fi"]
+    return [f'if [ -z "${{{name}:-}}" ] ; then', _set(name, value), "fi"]
+
+
+def _set(name: str, value: str) -> str:
+    return f"    {name}={value} ; export {name} ; _SLIPWAY_{name}=set"
 
 
 def _folders() -> tuple[Path, Path]:
