@@ -185,6 +185,8 @@ def _cross_check(fleet: Fleet, top: Reader) -> None:
     logins = [host.name for host in fleet.hosts if host.role == "login"]
     if len(logins) != 1 and fleet.slurm != "none":
         top.problem("$.hosts", f"{len(logins)} hosts of role login", "exactly one", why="jobs are submitted there")
+    if fleet.slurm == "ours" and not fleet.nodes:
+        top.problem("$.hosts", "no host of role node", "at least one", why="a partition has nodes")
     by_name: Mapping[str, Host] = {host.name: host for host in fleet.hosts}
     seen: dict[tuple[str, int], str] = {}
     for host in fleet.hosts:
@@ -207,13 +209,16 @@ def _cross_check(fleet: Fleet, top: Reader) -> None:
 
 def _check_node_size(place: str, host: Host, top: Reader) -> None:
     """SLURM takes what is not declared for one CPU and 1 MiB: no job would ever start, and nothing would say why."""
-    for name, value, how in (("cpus", host.cpus, "`nproc`"), ("memory_mib", host.memory_mib, "`free -m`, a little less")):
+    sizes = (("cpus", host.cpus, "`nproc`"), ("memory_mib", host.memory_mib, "`free -m`, a little less"))
+    for name, value, how in sizes:
         if not value:
             top.problem(f"{place}.{name}", "nothing", f"what the machine has ({how})", why="slurm.conf is made from it")
     if bool(host.sockets) != bool(host.threads_per_core):
-        top.problem(place, "one of sockets and threads_per_core", "both or none of them", why="cores are counted from both")
+        found = "one of sockets and threads_per_core"
+        top.problem(place, found, "both or none of them", why="cores are counted from both")
     elif host.sockets and host.cpus % (host.sockets * host.threads_per_core):
-        top.problem(f"{place}.cpus", str(host.cpus), f"a multiple of {host.sockets} sockets x {host.threads_per_core} threads a core")
+        wanted = f"a multiple of {host.sockets} sockets x {host.threads_per_core} threads a core"
+        top.problem(f"{place}.cpus", str(host.cpus), wanted)
 
 
 def dump(fleet_data: Mapping[str, object]) -> str:

@@ -1,5 +1,6 @@
 """The kinds of resource; `KINDS` is how one comes back from the wire."""
 
+from hosts.resources.block import Block
 from hosts.resources.claim import Claim
 from hosts.resources.endpoint import Endpoint
 from hosts.resources.environment import CondaEnv
@@ -12,6 +13,7 @@ from hosts.state import Resource
 KINDS: dict[str, type[Resource]] = {
     kind.kind: kind
     for kind in (
+        Block,
         Claim,
         CondaEnv,
         Directory,

@@ -114,12 +114,18 @@ class Unit(Base):
     """A systemd unit that is enabled and running with this fingerprint (sha256 of what its configuration renders to).
 
     The fingerprint is an environment variable of the unit's main process, so a process started with older
-    configuration differs from the wanted one whatever happened in between.
+    configuration differs from the wanted one whatever happened in between. `reads` goes further where the files are
+    known: `SHA256  PATH` of each as it was at the process's start, so that a daemon that was restarted on a file edited
+    by hand differs too, even after that file was put right. `before` is shell that runs while the unit is stopped for a
+    restart, `after` once it runs again; a failure of either is the step's.
     """
 
     kind: ClassVar[str] = "Unit"
     name: str
     fingerprint: str
+    reads: tuple[str, ...] = ()
+    before: str = ""
+    after: str = ""
     enabled: bool = True
     active: bool = True
 
@@ -132,6 +138,19 @@ class Unit(Base):
         """The file that carries the fingerprint."""
         return f"/etc/systemd/system/{self.name}.d/50-slipway.conf"
 
+    @property
+    def started_with(self) -> str:
+        """The file with the sums of `reads` as the unit found them when it started."""
+        return f"/run/slipway/{self.name}.reads"
+
+    def _drop_in_text(self) -> str:
+        text = f"[Service]\nEnvironment=SLIPWAY_FINGERPRINT={self.fingerprint}\n"
+        if self.reads:
+            paths = " ".join(quote(line.split("  ", 1)[1]) for line in self.reads)
+            note = f'mkdir -p /run/slipway && sha256sum -- "$$@" >{self.started_with}'
+            text += f"ExecStartPre=+/bin/sh -c '{note}' sh {paths}\n"
+        return text
+
     def probe(self) -> str:
         name = quote(self.name)
         return (
@@ -139,7 +158,8 @@ class Unit(Base):
             f'pid=$(systemctl show -p MainPID --value -- {name}); if [ -n "$pid" ] && [ "$pid" != 0 ]; then '
             "tr '\\0' '\\n' <\"/proc/$pid/environ\" 2>/dev/null | grep '^SLIPWAY_FINGERPRINT=' | head -n 1; "
             f"else systemctl show -p Environment --value -- {name} | tr ' ' '\\n' | grep '^SLIPWAY_FINGERPRINT=' | head -n 1; fi\n"
-            f"[ ! -e {quote(self.drop_in)} ] || echo drop-in"
+            f"[ ! -e {quote(self.drop_in)} ] || echo drop-in\n"
+            f"[ ! -e {quote(self.started_with)} ] || sed 's/^/read /' {quote(self.started_with)}"
         )
 
     def parse(self, out: str) -> Self | None:
@@ -167,27 +187,33 @@ class Unit(Base):
             active=active,
             enabled=enabled,
             fingerprint=state.get("SLIPWAY_FINGERPRINT", "") if active else self.fingerprint,
+            reads=tuple(line[len("read ") :] for line in lines if line.startswith("read ")) if active else self.reads,
         )
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
         name, drop_in = quote(self.name), quote(self.drop_in)
-        yield f"mkdir -p {quote(self.drop_in.rpartition('/')[0])}; printf '[Service]\\nEnvironment=SLIPWAY_FINGERPRINT=%s\\n' {quote(self.fingerprint)} >{drop_in}"
+        yield f"mkdir -p {quote(self.drop_in.rpartition('/')[0])}; printf '%s' {quote(self._drop_in_text())} >{drop_in}"
         yield "systemctl daemon-reload"
         yield f"systemctl {'enable' if self.enabled else 'disable'} --quiet -- {name}"
         if not self.active:
             yield f"systemctl stop -- {name}"
             return
         yield f"systemctl reset-failed -- {name} 2>/dev/null || true"
+        if self.before:
+            yield f"systemctl stop -- {name}"
+            yield self.before
         yield (
             f"systemctl restart -- {name} || {{ journalctl -q -n 12 --no-pager -o cat -u {name}; exit 1; }}\n"
             # a daemon that forks and dies a moment later is the usual way in which a bad configuration shows
             f"for _ in 1 2 3 4 5 6; do sleep 0.25; systemctl is-active --quiet -- {name} || {{ systemctl status --no-pager -n 12 -- {name}; exit 1; }}; done"
         )
+        if self.after:
+            yield self.after
 
     def remove(self) -> Iterator[str]:
         name = quote(self.name)
         yield f"systemctl disable --quiet --now -- {name} 2>/dev/null || ! systemctl is-active --quiet -- {name}"
-        yield f"rm -f {quote(self.drop_in)}; rmdir --ignore-fail-on-non-empty {quote(self.drop_in.rpartition('/')[0])} 2>/dev/null || true"
+        yield f"rm -f {quote(self.drop_in)} {quote(self.started_with)}; rmdir --ignore-fail-on-non-empty {quote(self.drop_in.rpartition('/')[0])} 2>/dev/null || true"
         yield "systemctl daemon-reload"
         yield f"systemctl reset-failed -- {name} 2>/dev/null || true"
 
