@@ -211,6 +211,10 @@ def _connection(fleet: Fleet, host: Host) -> Connection:
                 f"{where}: no host key is pinned for it; run: invoke enroll --fleet {fleet.name} {host.address}"
                 + (" (the lab: invoke lab.up)" if fleet.name == "lab" else "")
             ) from error
+        if "protocol banner" in str(error):
+            error = paramiko.SSHException(
+                f"something accepts connections but no SSH server answered within {CONNECT_TIMEOUT_S:.0f} s"
+            )
         raise Unreachable(f"{where}: {error}") from error
     except (OSError, EOFError) as error:
         waited = time.monotonic() - started

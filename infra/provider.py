@@ -30,7 +30,6 @@ from hosts.remote import Connections
 from hosts.state import Stage, to_wire
 from infra import wire
 from infra.controller import secrets_folder
-from infra.operate.absence import scan
 from infra.operate.secrets import SecretStore
 
 VERSION = "0.1.0"
@@ -52,6 +51,7 @@ class StageProvider(p.Provider):
         """By URN: the hosts, or host and key, that the last read could not tell, and why."""
         self._connections: dict[str, Connections] = {}
         self._guard = threading.Lock()
+        self._said: set[tuple[str, str]] = set()
 
     async def check_config(self, request: p.CheckRequest) -> p.CheckResponse:
         """The project's config, which is the provider's too: it has been checked by the program."""
@@ -68,7 +68,7 @@ class StageProvider(p.Provider):
             secrets = json.loads(secrets)
         self._config = {str(k): str(v) for k, v in (secrets or {}).items()}
         return p.ConfigureResponse(
-            accept_secrets=True, supports_preview=True, accept_resources=False, accept_outputs=False
+            accept_secrets=True, supports_preview=False, accept_resources=False, accept_outputs=False
         )
 
     async def check(self, request: p.CheckRequest) -> p.CheckResponse:
@@ -96,20 +96,22 @@ class StageProvider(p.Provider):
             if text not in by_host.setdefault(found.host, []):
                 by_host[found.host].append(text)
         for place, reason in self._unread.get(request.urn, {}).items():
-            detailed[f"hosts[{place!r}]"] = p.PropertyDiff(p.PropertyDiffKind.UPDATE, input_diff=False)
-            by_host.setdefault(place, []).append(f"not read: {reason}")
+            detailed[f"hosts[{wire.quoted(place)}]"] = p.PropertyDiff(p.PropertyDiffKind.UPDATE, input_diff=False)
+            by_host.setdefault(place, []).append("not read, so it counts as changed")
         for host, texts in by_host.items():
             more = f" and {len(texts) - 6} more" if len(texts) > 6 else ""
-            await asyncio.to_thread(self._log, INFO, f"{host}: {', '.join(texts[:6])}{more}", request.urn, False)
+            line = f"{host}: {', '.join(texts[:6])}{more}"
+            if (
+                request.urn,
+                line,
+            ) not in self._said:  # the engine asks for the same diff after a refresh and for the step
+                self._said.add((request.urn, line))
+                await asyncio.to_thread(self._log, INFO, line, request.urn, False)
         return p.DiffResponse(changes=bool(detailed), detailed_diff=detailed, diffs=["hosts"] if detailed else [])
 
     async def create(self, request: p.CreateRequest) -> p.CreateResponse:
         """Converges; adopts what is there and ours."""
         properties = _plain_map(request.properties)
-        if request.preview:
-            return p.CreateResponse(
-                resource_id="", properties=request.properties | {"observed": PropertyValue.computed()}
-            )
         observed = await asyncio.to_thread(self._converge, request.urn, properties)
         return p.CreateResponse(
             resource_id=f"{properties['stack']}/{properties['stage']}",
@@ -119,10 +121,6 @@ class StageProvider(p.Provider):
     async def update(self, request: p.UpdateRequest) -> p.UpdateResponse:
         """Takes away what is no longer wanted, then converges."""
         old, new = _plain_map(request.olds), _plain_map(request.news)
-        if request.preview:
-            return p.UpdateResponse(
-                properties=request.news | {"observed": request.olds.get("observed", PropertyValue.computed())}
-            )
         observed = await asyncio.to_thread(self._update, request.urn, old, new)
         return p.UpdateResponse(properties=request.news | {"observed": _value(observed)})
 
@@ -213,6 +211,8 @@ class StageProvider(p.Provider):
         say = self._say(urn)
         try:
             if stage.name == "claim":
+                from infra.operate.absence import scan
+
                 say("all hosts", f"looking for anything left of {properties['stack']}")
                 scan(
                     wire.fleet_of(properties), properties["stack"], self._connect(properties), ignore_claims=True

@@ -93,7 +93,7 @@ def differences(actual: Mapping[str, Plain], desired: Mapping[str, Plain]) -> It
     for host in sorted({*actual, *desired}):
         was, wanted = actual.get(host, {}), desired.get(host, {})
         for key in sorted({*was, *wanted}):
-            path = f"hosts[{_quoted(host)}][{_quoted(key)}]"
+            path = f"hosts[{quoted(host)}][{quoted(key)}]"
             if key not in was or key not in wanted:
                 how = "add" if key not in was else "delete"
                 yield Difference(path=path, host=host, key=key, field="", how=how)
@@ -103,7 +103,8 @@ def differences(actual: Mapping[str, Plain], desired: Mapping[str, Plain]) -> It
                     yield Difference(path=f"{path}.{field}", host=host, key=key, field=field, how="update")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A key as Pulumi's property paths write it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

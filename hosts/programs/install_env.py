@@ -1,9 +1,10 @@
 """Installs a locked Conda environment on this host: real Conda packages by py-rattler, then hashed wheels by pip.
 
-Standard library only; runs as `python3 install_env.py --prefix P --lock conda.lock --requirements requirements.txt
---tools-requirements tools.txt --tools-prefix T --digest D [--find-links DIR] [--no-index]`, or with `--remove` and `--prefix`.
-Every phase can be killed and run again: the marker `.slipway-environment.json` is written last, and without it the prefix is work
-in progress. A Conda prefix can't be moved, so it is built where it stays. The last line of a failed run tells why.
+Standard library only. `python3 install_env.py --prefix P --lock conda.lock --requirements requirements.txt --digest D
+--tools-requirements tools.txt --tools-prefix T [--find-links DIR] [--no-index]`, or `--prefix P --remove`.
+Every phase can be killed and run again: the marker `.slipway-environment.json` is written last, and without it the
+prefix is work in progress. A Conda prefix can't be moved, so it is built where it stays. The last line of a failed run
+tells why.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def install(options: argparse.Namespace) -> None:
     if found is not None:
         if found.get("digest") != options.digest:
             raise InstallFailed(
-                f"{prefix} holds another environment: found digest {found.get('digest')}, wanted {options.digest}; remove it first"
+                f"{prefix} holds another environment: found digest {found.get('digest')}, wanted {options.digest}; "
+                "remove it first"
             )
         return
     pinned = pins(options.requirements.read_text())
@@ -83,7 +85,10 @@ def install(options: argparse.Namespace) -> None:
     scratch.mkdir()
     try:
         make_tools(options)
-        run([options.tools_prefix / "bin" / "python", __file__, "--link", "--prefix", prefix, "--lock", options.lock], scratch)
+        run(
+            [options.tools_prefix / "bin" / "python", __file__, "--link", "--prefix", prefix, "--lock", options.lock],
+            scratch,
+        )
         pip(options, pinned, scratch)
         compile_all(prefix)
         check(prefix, pinned)
@@ -104,10 +109,11 @@ def remove(prefix: Path) -> None:
 
 
 def make_tools(options: argparse.Namespace) -> None:
-    """A virtual environment with py-rattler; wheels that lie in a folder are unpacked, so that the host needs no pip of its own."""
+    """A virtual environment with py-rattler; wheels in a folder are just unpacked, so that the host needs no pip."""
     tools: Path = options.tools_prefix
     text = options.tools_requirements.read_text()
     digest = hashlib.sha256(text.encode()).hexdigest()
+    tools.parent.mkdir(parents=True, exist_ok=True)
     with locked(tools):
         done = tools / TOOLS_MARKER
         if done.exists() and done.read_text() == digest and (tools / "bin" / "python").exists():
@@ -127,7 +133,9 @@ def make_tools(options: argparse.Namespace) -> None:
                 with zipfile.ZipFile(wheel) as archive:
                     archive.extractall(site)
         else:
-            if subprocess.run([tools / "bin" / "python", "-m", "ensurepip"], capture_output=True, check=False).returncode:
+            if subprocess.run(
+                [tools / "bin" / "python", "-m", "ensurepip"], capture_output=True, check=False
+            ).returncode:
                 raise InstallFailed("this host's python3 has no ensurepip; install python3-venv")
             words = [*PIP, "--only-binary", ":all:", "--require-hashes", "--requirement", options.tools_requirements]
             run([tools / "bin" / "python", *words, *sources(options)], tools.parent)
@@ -138,10 +146,12 @@ def link(lock: Path, prefix: Path) -> None:
     """Make `prefix` hold the locked packages; runs in the tool environment, where rattler is."""
     import asyncio  # noqa: PLC0415
 
-    from rattler import LockFile, LockPlatform, Subdir, install as install_packages  # noqa: PLC0415
+    import rattler  # noqa: PLC0415
 
-    environment, subdir = LockFile.from_path(lock).default_environment(), str(Subdir.current())
-    records = environment.conda_repodata_records_for_platform(LockPlatform(subdir)) if environment else None
+    subdir = str(rattler.Subdir.current())
+    environment = rattler.LockFile.from_path(lock).default_environment()
+    platforms = [platform for platform in environment.platforms() if platform.name == subdir] if environment else []
+    records = environment.conda_repodata_records_for_platform(platforms[0]) if environment and platforms else None
     if not records:
         sys.exit(f"found no packages for {subdir} in {lock}; lock the environment for it")
     wanted = {f"{record.name.normalized}-{record.version}-{record.build}.json" for record in records}
@@ -153,11 +163,21 @@ def link(lock: Path, prefix: Path) -> None:
         shutil.rmtree(prefix)
     say(f"phase: fetching and linking {len(records)} Conda packages")
     cache = beside(prefix, ".tmp") / "packages"  # on the same filesystem: linking copies nothing
-    asyncio.run(install_packages(records, prefix, cache_dir=cache, show_progress=False))
+    asyncio.run(rattler.install(records, prefix, cache_dir=cache, show_progress=False))
     (prefix / "conda-meta" / "history").touch()  # by this file conda knows an environment
 
 
-PIP = ("-m", "pip", "install", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+PIP = (
+    "-m",
+    "pip",
+    "install",
+    "--no-deps",
+    "--no-cache-dir",
+    "--disable-pip-version-check",
+    "--no-input",
+    "--progress-bar",
+    "off",
+)
 
 
 def pip(options: argparse.Namespace, pinned: Pins, scratch: Path) -> None:
@@ -166,7 +186,14 @@ def pip(options: argparse.Namespace, pinned: Pins, scratch: Path) -> None:
     for info in site.glob("*.dist-info"):
         if not (info / "RECORD").exists():
             shutil.rmtree(info)
-    words = [*PIP, "--no-compile", "--no-warn-script-location", "--require-hashes", "--requirement", options.requirements]
+    words = [
+        *PIP,
+        "--no-compile",
+        "--no-warn-script-location",
+        "--require-hashes",
+        "--requirement",
+        options.requirements,
+    ]
 
     def report() -> str:
         return f"phase: {len(list(site.glob('*.dist-info')))} of about {len(pinned)} pip packages"
@@ -175,7 +202,10 @@ def pip(options: argparse.Namespace, pinned: Pins, scratch: Path) -> None:
 
 
 def sources(options: argparse.Namespace) -> list[str]:
-    return [*(["--find-links", options.find_links] if options.find_links else []), *(["--no-index"] if options.no_index else [])]
+    return [
+        *(["--find-links", options.find_links] if options.find_links else []),
+        *(["--no-index"] if options.no_index else []),
+    ]
 
 
 def compile_all(prefix: Path) -> None:
@@ -183,18 +213,23 @@ def compile_all(prefix: Path) -> None:
     jobs = str(min(COMPILERS, os.cpu_count() or 1))
     say(f"phase: compiling with {jobs} processes")
     # Packages carry templates and files for other Pythons that do not compile: no harm, and no reason to fail.
-    argv = [prefix / "bin" / "python", "-m", "compileall", "-q", "-j", jobs, site_packages(prefix).parent]
+    argv = [str(prefix / "bin" / "python"), "-m", "compileall", "-q", "-j", jobs, str(site_packages(prefix).parent)]
     subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def check(prefix: Path, pinned: Pins) -> None:
     """Every pinned package is there in its version."""
-    there = {normal(info.name[: -len(".dist-info")].partition("-")[0]): info for info in site_packages(prefix).glob("*.dist-info")}
+    there = {
+        normal(info.name[: -len(".dist-info")].partition("-")[0]): info
+        for info in site_packages(prefix).glob("*.dist-info")
+    }
     for name, version, _ in pinned:
         info = there.get(normal(name))
         found = re.search(r"(?m)^Version: (.*)$", (info / "METADATA").read_text(errors="replace")) if info else None
         if found is None or found[1].strip() != version:
-            raise InstallFailed(f"after pip, found {name} {found[1] if found else 'absent'} in {prefix}, wanted {version}")
+            raise InstallFailed(
+                f"after pip, found {name} {found[1] if found else 'absent'} in {prefix}, wanted {version}"
+            )
 
 
 def pins(text: str) -> Pins:
@@ -212,7 +247,10 @@ def pins(text: str) -> Pins:
 def wheel_of(folder: str, name: str, sha256: str) -> Path | None:
     """The wheel of that name in a folder whose bytes are the pinned ones."""
     for wheel in sorted(Path(folder).glob("*.whl")) if folder else ():
-        if normal(wheel.name.partition("-")[0]) == normal(name) and hashlib.sha256(wheel.read_bytes()).hexdigest() == sha256:
+        if (
+            normal(wheel.name.partition("-")[0]) == normal(name)
+            and hashlib.sha256(wheel.read_bytes()).hexdigest() == sha256
+        ):
             return wheel
     return None
 
@@ -224,7 +262,9 @@ def normal(name: str) -> str:
 def site_packages(prefix: Path) -> Path:
     found = sorted(prefix.glob("lib/python3*/site-packages"))
     if not found:
-        raise InstallFailed(f"found no Python in {prefix} after linking, wanted one; add `python` to environment.yml and lock it")
+        raise InstallFailed(
+            f"found no Python in {prefix} after linking, wanted one; add `python` to environment.yml and lock it"
+        )
     return found[0]
 
 
@@ -254,7 +294,9 @@ def run(argv: Sequence[str | Path], scratch: Path, report: Callable[[], str] | N
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
+    with subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             last = [*last[-7:], line.rstrip()]
@@ -262,7 +304,9 @@ def run(argv: Sequence[str | Path], scratch: Path, report: Callable[[], str] | N
     stop.set()
     teller.join()
     if process.returncode:
-        raise InstallFailed(f"`{' '.join(words)[:200]}` ended with {process.returncode}: {' | '.join(last[-3:])[-600:]}")
+        raise InstallFailed(
+            f"`{' '.join(words)[:200]}` ended with {process.returncode}: {' | '.join(last[-3:])[-600:]}"
+        )
 
 
 @contextlib.contextmanager

@@ -22,8 +22,34 @@ from hosts.state import Resource, Stage
 
 pytestmark = pytest.mark.ssh
 
-ODD_NAMES = ["plain", "a b", "quo'te", 'dou"ble', "$HOME", "new\nline", "ünïcødé ☃", "-dash", "`id`", "back\\slash", "*", "a;b", "tab\tx", "!x"]
-ODD_CONTENTS = ["", "x", "no newline", "line\n", "\x1eframe\x1f\n", "'\"$(id)`\\\n", "EOF\nSLIPWAY_PROGRAM\n", "☃\r\n\r", "\udcff\udc80 bytes", "a" * 70_000]
+ODD_NAMES = [
+    "plain",
+    "a b",
+    "quo'te",
+    'dou"ble',
+    "$HOME",
+    "new\nline",
+    "ünïcødé ☃",
+    "-dash",
+    "`id`",
+    "back\\slash",
+    "*",
+    "a;b",
+    "tab\tx",
+    "!x",
+]
+ODD_CONTENTS = [
+    "",
+    "x",
+    "no newline",
+    "line\n",
+    "\x1eframe\x1f\n",
+    "'\"$(id)`\\\n",
+    "EOF\nSLIPWAY_PROGRAM\n",
+    "☃\r\n\r",
+    "\udcff\udc80 bytes",
+    "a" * 70_000,
+]
 
 
 class Server(Protocol):
@@ -170,7 +196,13 @@ def test_preflight_is_fleet_wide(sshd: Server, start_sshd: Callable[[], Server],
     dead.process.terminate()
     dead.process.wait(10)
     fleet = sshd.fleet(sshd.host("a"), dead.host("b"))
-    wanted = Stage(name="test", hosts={"a": (File(path=str(tmp_path / "f"), content="x"),), "b": (File(path=str(tmp_path / "g"), content="x"),)})
+    wanted = Stage(
+        name="test",
+        hosts={
+            "a": (File(path=str(tmp_path / "f"), content="x"),),
+            "b": (File(path=str(tmp_path / "g"), content="x"),),
+        },
+    )
     connect = Connections(fleet)
     with pytest.raises(Unreachable, match=r"(?s)nothing was written on any host.*b \("):
         converge(wanted, connect, apply=True, lock_dir=locks)
@@ -186,7 +218,10 @@ def test_a_wrong_or_missing_host_key_is_refused(sshd: Server, start_sshd: Callab
     """Another key than the pinned one, or none pinned: no session, and the message says what to run."""
     other = start_sshd()
     key = other.host("x").host_key
-    for host, text in ((sshd.host("a", host_key=key), "but the fleet pins"), (sshd.host("a", host_key=""), "no host key is pinned")):
+    for host, text in (
+        (sshd.host("a", host_key=key), "but the fleet pins"),
+        (sshd.host("a", host_key=""), "no host key is pinned"),
+    ):
         with pytest.raises(WrongHostKey, match=text):
             Connections(sshd.fleet(host))("a")
 
@@ -210,7 +245,10 @@ def test_a_failing_step_names_itself(connect: Connections, locks: str, tmp_path:
     """What was done before it, what was not tried, and the last lines of its output."""
     good, bad, later = (File(path=str(tmp_path / p), content="x") for p in ("a", "missing/b", "c"))
     report = converge(stage(good, bad, later), connect, apply=True, lock_dir=locks)
-    with pytest.raises(StepFailed, match=r"(?s)missing/b: a step exited 1; done before it: file:.*/a; not tried: file:.*/c.*No such file"):
+    with pytest.raises(
+        StepFailed,
+        match=r"(?s)missing/b: a step exited 1; done before it: file:.*/a; not tried: file:.*/c.*No such file",
+    ):
         report.raise_errors()
     up(good, later, connect=connect, lock_dir=locks)
 
@@ -277,7 +315,9 @@ def test_a_cut_link_says_what_was_done(start_sshd: Callable[[], Server], locks: 
     def cut() -> None:
         while not (tmp_path / "started").exists():
             time.sleep(0.05)
-        for child in subprocess.run(["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=True).stdout.split():
+        for child in subprocess.run(
+            ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=True
+        ).stdout.split():
             os.kill(int(child), signal.SIGKILL)
 
     thread = threading.Thread(target=cut)
@@ -313,7 +353,13 @@ def test_a_full_disk_is_reported_alone(sshd: Server, locks: str, tmp_path: Path)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], check=True)
     try:
         connect = Connections(sshd.fleet(sshd.host("a"), sshd.host("b", port=sshd.host("b").port)))
-        wanted = Stage(name="test", hosts={"a": (File(path=str(small / "f"), content="x" * 200_000),), "b": (File(path=str(tmp_path / "g"), content="x"),)})
+        wanted = Stage(
+            name="test",
+            hosts={
+                "a": (File(path=str(small / "f"), content="x" * 200_000),),
+                "b": (File(path=str(tmp_path / "g"), content="x"),),
+            },
+        )
         report = converge(wanted, connect, apply=True, lock_dir=locks)
         assert {o.host for o in report.outcomes if o.error} <= {"a", "b"}
         failed = next(o for o in report.outcomes if o.host == "a")
@@ -362,7 +408,9 @@ def test_law_of_weights(connect: Connections, locks: str, tmp_path: Path) -> Non
         report.raise_errors()
 
 
-def test_weights_without_a_manifest_are_held_to_what_was_seen_first(connect: Connections, locks: str, tmp_path: Path) -> None:
+def test_weights_without_a_manifest_are_held_to_what_was_seen_first(
+    connect: Connections, locks: str, tmp_path: Path
+) -> None:
     """Trust on first verification: the index must agree with the shards, and later changes are named."""
     folder = tmp_path / "model"
     folder.mkdir()
@@ -382,7 +430,9 @@ def _checkpoint(folder: Path) -> None:
     for name in ("a", "b"):
         header = json.dumps({"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
         (folder / f"{name}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": "a.safetensors", "v": "b.safetensors"}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"w": "a.safetensors", "v": "b.safetensors"}})
+    )
     (folder / "config.json").write_text("{}")
     (folder / "tokenizer.json").write_text("{}")
     (folder / "modeling.py").write_text("pass\n")
