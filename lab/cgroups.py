@@ -15,7 +15,9 @@ from lab import host
 from lab.errors import LabFailed, LabRefused
 
 TOP = "slipway-lab"
-NOT_CONTROLLERS = frozenset({"rw", "ro", "xattr", "nsdelegate", "memory_recursiveprot", "clone_children", "favordynmods"})
+NOT_CONTROLLERS = frozenset(
+    {"rw", "ro", "xattr", "nsdelegate", "memory_recursiveprot", "clone_children", "favordynmods"}
+)
 
 
 def hierarchies() -> dict[str, Path]:
@@ -38,7 +40,8 @@ def refuse_unless_usable() -> None:
     missing = sorted({"freezer", "memory", "devices", "cpuset"} - mounted)
     if missing and not host.systemd_is_init():
         raise LabRefused(
-            f"cgroups: found no mounted v1 controller {', '.join(missing)} and no systemd as PID 1, wanted one of the two; "
+            f"cgroups: found no mounted v1 controller {', '.join(missing)} and no systemd as PID 1, "
+            "wanted one of the two; "
             "mount the controllers below /sys/fs/cgroup, or run the lab on a machine booted by systemd"
         )
 
@@ -114,8 +117,10 @@ def empty(node: str, *, within_s: float = 20.0) -> None:
                     group.rmdir()
         if time.monotonic() > deadline:
             found = ", ".join(map(str, sorted(pids(node)))) or "none"
-            raise LabFailed(f"{node}: its cgroups stay busy {within_s:.0f} s after SIGKILL, processes in them: {found}; "
-                            "look at their state in ps (D waits for a disk), then run `invoke lab.down` again")
+            raise LabFailed(
+                f"{node}: its cgroups stay busy {within_s:.0f} s after SIGKILL, processes in them: {found}; "
+                "look at their state in ps (D waits for a disk), then run `invoke lab.down` again"
+            )
         time.sleep(0.02)
 
 

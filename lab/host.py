@@ -12,6 +12,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The command dies with the process that runs us: a killed `lab.up` leaves nothing that still writes.
 TIED = ("setpriv", "--pdeathsig", "KILL", "--")
 
+UMASK = 0o022  # a stricter one of the caller's would end up in the nodes' image
+
 
 def environment() -> dict[str, str]:
     """Ours without what makes package scripts behave differently from person to person."""
@@ -19,10 +21,12 @@ def environment() -> dict[str, str]:
     return {**kept, "PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
 
-def run(argv: Sequence[str | Path], *, input: str | None = None, check: bool = True) -> str:
+def run(argv: Sequence[str | Path], *, input: str | None = None, check: bool = True) -> str:  # noqa: A002 - as subprocess
     """Standard output of a command; LabFailed with its last ten lines if it exits non-zero and `check` is set."""
     words = [str(word) for word in argv]
-    done = subprocess.run(words, input=input, capture_output=True, text=True, env=environment(), cwd="/", check=False)
+    done = subprocess.run(
+        words, input=input, capture_output=True, text=True, env=environment(), cwd="/", umask=UMASK, check=False
+    )
     if check and done.returncode:
         raise failure(words, done.returncode, done.stdout + done.stderr)
     return done.stdout
@@ -32,15 +36,21 @@ def follow(argv: Sequence[str | Path], line: Callable[[str], None]) -> None:
     """Run a long command that dies with us, and hand each line of its output to `line`."""
     words, seen = [*TIED, *(str(word) for word in argv)], list[str]()
     with subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
         cwd="/",
+        umask=UMASK,
     ) as process:
         assert process.stdout
         for text in process.stdout:
             seen = [*seen[-30:], text.rstrip()]
             line(text.rstrip())
     if process.returncode:
-        raise failure(words[len(TIED):], process.returncode, "\n".join(seen))
+        raise failure(words[len(TIED) :], process.returncode, "\n".join(seen))
 
 
 def failure(words: Sequence[str], code: int, output: str) -> LabFailed:
@@ -75,7 +85,9 @@ def refuse_unless_able() -> None:
     missing = list[str]()
     kernel = Path("/proc/filesystems").read_text().split()
     if "overlay" not in kernel and not loads("overlay"):
-        missing.append("kernel: found no overlay filesystem, wanted one for the nodes' disks; load the module `overlay`")
+        missing.append(
+            "kernel: found no overlay filesystem, wanted one for the nodes' disks; load the module `overlay`"
+        )
     if not Path("/proc/self/ns/cgroup").exists():
         missing.append("kernel: found no cgroup namespaces (Linux 4.6), wanted them to keep the nodes apart")
     controllers = {line.split()[0] for line in Path("/proc/cgroups").read_text().splitlines() if line.endswith("1")}
@@ -83,12 +95,17 @@ def refuse_unless_able() -> None:
         missing.append(f"kernel: found no cgroup controller `{controller}`, wanted it for SLURM's containment")
     drivers = Path("/proc/devices").read_text().partition("Block")[0].split()
     if "240" in drivers:
-        missing.append("kernel: found character device number 240 taken by a driver, wanted it free for the GPU stand-ins")
+        missing.append(
+            "kernel: found character device number 240 taken by a driver, wanted it free for the GPU stand-ins"
+        )
     if missing:
         raise LabRefused("this machine cannot hold a lab:\n" + "\n".join(f"  {line}" for line in missing))
 
 
 def loads(module: str) -> bool:
     """Whether a kernel module can be loaded."""
-    return subprocess.run(["modprobe", module], capture_output=True, check=False, env=environment()).returncode == 0 \
-        if which("modprobe") else False
+    return (
+        subprocess.run(["modprobe", module], capture_output=True, check=False, env=environment()).returncode == 0
+        if which("modprobe")
+        else False
+    )

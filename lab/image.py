@@ -1,10 +1,9 @@
 """The image that all nodes share: made once, kept in the cache under the digest of what it is made from."""
 
-import os
 import shutil
 from pathlib import Path
 
-from lab import host, locks, packages, paths, recipe
+from lab import locks, packages, paths, recipe
 from lab.errors import LabFailed
 from lab.progress import Say
 
@@ -18,8 +17,8 @@ def current() -> Path:
 
 
 def is_done() -> bool:
-    """Whether the image is there. It appears under its name only when it is whole."""
-    return not packages.missing() and current().is_dir()
+    """Whether the image is there; looks only. It appears under its name only when it is whole."""
+    return not packages.missing() and packages.known() and current().is_dir()
 
 
 def prepare(say: Say) -> Path:
@@ -34,7 +33,8 @@ def prepare(say: Say) -> Path:
         for stale in paths.lab().glob("*.making"):
             remove_tree(stale)
         making = image.with_suffix(".making")
-        making.mkdir(mode=0o755)
+        making.mkdir()
+        making.chmod(0o755)
         say(f"image: a Debian {packages.SUITE} from this machine's own mirror (a minute or two, once)")
 
         def line(text: str) -> None:
@@ -42,7 +42,7 @@ def prepare(say: Say) -> Path:
                 say(f"image: {text.removeprefix('I: ').rstrip('.').lower()}")
 
         recipe.make(making, sources, line)
-        os.replace(making, image)
+        making.replace(image)
     say(f"image: ready, {image.name}")
     return image
 
@@ -60,7 +60,9 @@ def remove_tree(folder: Path) -> None:
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     inside = [mount for mount in mounts if Path(mount).is_relative_to(folder)]
     if inside:
-        raise LabFailed(f"{folder}: found {inside[0]} mounted inside, wanted nothing there before it is deleted; umount it")
+        raise LabFailed(
+            f"{folder}: found {inside[0]} mounted inside, wanted nothing there before it is deleted; umount it"
+        )
     if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder)
     else:

@@ -6,6 +6,7 @@
 #   CGROUPS  folders, one a line, that the node goes into; none where systemd has put us in a scope
 # Runs in a mount namespace of its own, so that the overlay and systemd-nspawn's traces in /run end with it.
 set -eu
+umask 022
 name=$1 image=$2 disk=$3 pidfile=$4 groups=$5
 shift 5
 started=$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)
@@ -20,9 +21,9 @@ for group in $(echo "$groups" | sed 's|/[^/]*$|/keepers|' | tr '\n' ' '); do
     echo $$ >"$group/cgroup.procs"
 done
 
-mount -t tmpfs -o mode=755 tmpfs /run
+mount -n -t tmpfs -o mode=755 tmpfs /run
 mkdir -p "$disk/upper" "$disk/work" "$disk/root"
-mount -t overlay "lab-$name" -o "lowerdir=$image,upperdir=$disk/upper,workdir=$disk/work" "$disk/root"
+mount -n -t overlay "lab-$name" -o "lowerdir=$image,upperdir=$disk/upper,workdir=$disk/work" "$disk/root"
 
 while :; do
     code=0

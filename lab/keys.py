@@ -1,6 +1,5 @@
 """The operator's key, each node's host key, and the file that pins them; they outlive `lab.down`."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,13 +34,13 @@ def generated(path: Path, comment: str) -> Path:
         new = path.with_name(f".{path.name}.new")
         new.unlink(missing_ok=True)
         host.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", new])
-        os.replace(new.with_name(f"{new.name}.pub"), public_path)
-        os.replace(new, path)  # last: who sees the private half sees both
+        new.with_name(f"{new.name}.pub").replace(public_path)
+        new.replace(path)  # last: who sees the private half sees both
     return path
 
 
 def pin(addresses: Iterable[tuple[str, str]]) -> None:
-    """Write known_hosts for (node, address) pairs, keeping the lines of other addresses; readers never see half of it."""
+    """Write known_hosts for (node, address) pairs, keeping other lines; readers never see half of it."""
     file = known_hosts()
     lines = dict(line.split(" ", 1) for line in (file.read_text().splitlines() if file.exists() else []) if " " in line)
     for node, address in addresses:
@@ -51,7 +50,7 @@ def pin(addresses: Iterable[tuple[str, str]]) -> None:
     if not file.exists() or file.read_text() != text:
         new = file.with_name(".known_hosts.new")
         new.write_text(text)
-        os.replace(new, file)
+        new.replace(file)
 
 
 def ssh(address: str, *options: str) -> list[str]:

@@ -27,7 +27,9 @@ def held(path: Path, say: Say) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(fd, 32, 0).decode().strip() or "unknown"
             if time.monotonic() > deadline:
-                raise LabRefused(f"{path}: held by process {holder} for over {WAIT_S:.0f} s; wait for it or end it") from None
+                raise LabRefused(
+                    f"{path}: held by process {holder} for over {WAIT_S:.0f} s; wait for it or end it"
+                ) from None
             if not told:
                 say(f"waiting for the lab command that runs already (process {holder})")
                 told = True

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -67,6 +68,7 @@ def create(machine: Machine) -> None:
     """Make the node's disk: what a site sets on each machine, and nothing else. `node.json` comes last."""
     folder = disk(machine.name)
     if folder.exists():
+        (folder / "node.json").unlink(missing_ok=True)
         image.remove_tree(folder)
     upper = folder / "upper"
     for part in ("etc/ssh", "etc/systemd/network", "etc/tmpfiles.d", "home/ops/.ssh"):
@@ -84,6 +86,8 @@ def create(machine: Machine) -> None:
     }
     for name, text in texts.items():
         (upper / name).write_text(text)
+    for path in (upper, *upper.rglob("*")):  # these modes cover the image's
+        path.chmod(0o755 if path.is_dir() else 0o644)
     (upper / "etc/ssh/ssh_host_ed25519_key").chmod(0o600)
     passwd = (paths.lab() / machine.image / "etc/passwd").read_text().splitlines()
     user, group = next((int(fields[2]), int(fields[3])) for line in passwd if (fields := line.split(":"))[0] == "ops")
@@ -96,6 +100,7 @@ def create(machine: Machine) -> None:
 def binds() -> list[str]:
     """What every node shares with this machine, as options of systemd-nspawn; the folders are made."""
     paths.storage().mkdir(parents=True, exist_ok=True)
+    paths.storage().chmod(0o1777)  # as a site's scratch filesystem: everyone may make folders of their own
     options = [f"--bind={paths.storage()}:/storage"]
     for inside, folder in paths.mirrors().items():
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,14 +113,16 @@ def start(machine: Machine) -> None:
     name, folder = machine.name, disk(machine.name)
     stop(name)
     (folder / "upper/etc/resolv.conf").write_text(network.nameservers())
+    shutil.copy(KEEPER, folder)  # the shell reads it as it goes, and the checkout may change or vanish meanwhile
     groups = cgroups.create(name)
     command = [
-        *cgroups.prefix(name), "unshare", "--mount", "--propagation", "slave", "sh", KEEPER, name,
+        *cgroups.prefix(name), "unshare", "--mount", "--propagation", "slave", "sh", folder / KEEPER.name, name,
         paths.lab() / machine.image, folder, pid_file(name), "\n".join(map(str, groups)), *binds(),
     ]  # fmt: skip
     with (folder / "console.log").open("ab") as log:
         subprocess.run(
-            ["setsid", "--fork", *map(str, command)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", check=True,
+            ["setsid", "--fork", *map(str, command)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", check=True,
             env={"PATH": host.PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_NSPAWN_TMPFS_TMP": "0"},
         )  # fmt: skip
     deadline = time.monotonic() + 10
@@ -144,7 +151,7 @@ def wait_until_ready(machine: Machine) -> None:
             raise LabFailed(f"{machine.name}: ended while it started; {console(machine.name)}")
         if network.answers(machine.address):
             done = subprocess.run(
-                keys.ssh(machine.address) + ["sudo -n systemctl is-system-running --wait"],
+                [*keys.ssh(machine.address), "sudo -n systemctl is-system-running --wait"],
                 stdin=subprocess.DEVNULL, capture_output=True, text=True, env=host.environment(), check=False,
             )  # fmt: skip
             said = (done.stdout + done.stderr).strip()
@@ -169,4 +176,3 @@ def stop(name: str) -> None:
     if network.exists(network.link(name)):  # goes by itself with the node's network namespace, a moment later
         host.run(["ip", "link", "delete", network.link(name)], check=False)
     pid_file(name).unlink(missing_ok=True)
-

@@ -33,8 +33,8 @@ def refuse_unless_free() -> None:
     for route in json.loads(host.run(["ip", "-json", "-4", "route", "show", "root", NETWORK])):
         if route.get("dev") != BRIDGE:
             raise LabRefused(
-                f"network: found {route['dst']} routed through {route.get('dev')}, wanted {NETWORK} unused for the lab's nodes; "
-                "remove that route while the lab is up"
+                f"network: found {route['dst']} routed through {route.get('dev')}, "
+                f"wanted {NETWORK} unused for the lab's nodes; remove that route while the lab is up"
             )
 
 
@@ -82,7 +82,9 @@ def complete() -> bool:
 
 def drops_forwarded() -> bool:
     """Whether iptables here drops forwarded packets unless told otherwise, as Docker sets it."""
-    return bool(host.which("iptables")) and "-P FORWARD DROP" in host.run(["iptables", "-w", "-S", "FORWARD"], check=False)
+    return bool(host.which("iptables")) and "-P FORWARD DROP" in host.run(
+        ["iptables", "-w", "-S", "FORWARD"], check=False
+    )
 
 
 def accepting() -> tuple[tuple[str, ...], ...]:
@@ -136,7 +138,9 @@ def nameservers() -> str:
     """This machine's resolv.conf as a node can use it: a stub on loopback is replaced by what stands behind it."""
     for file in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
         lines = file.read_text().splitlines() if file.exists() else []
-        kept = [line for line in lines if not re.match(r"\s*nameserver\s+(127\.|::1)", line) and not line.startswith("#")]
+        kept = [
+            line for line in lines if not re.match(r"\s*nameserver\s+(127\.|::1)", line) and not line.startswith("#")
+        ]
         if any(line.startswith("nameserver") for line in kept):
             return "".join(f"{line}\n" for line in kept)
     return ""

@@ -48,18 +48,24 @@ def install(say: Say) -> None:
     if not wanted:
         return
     if not host.which("apt-get"):
-        raise LabRefused(f"this machine: found neither {', '.join(wanted)} nor apt-get, wanted both to be there; install them")
+        raise LabRefused(
+            f"this machine: found neither {', '.join(wanted)} nor apt-get, wanted both to be there; install them"
+        )
     say(f"this machine: installing {', '.join(wanted)}")
     host.run([*APT, "update"])
     host.run([*APT, "install", "--no-install-recommends", *wanted])
 
 
+def known() -> bool:
+    """Whether apt here has read its sources; `sources` has to make it do so else."""
+    return bool(targets())
+
+
 def sources() -> Sources:
     """Where this machine gets Debian 12 from; LabRefused if it has no such source."""
-    found = targets()
-    if not found:
+    if not known():
         host.run([*APT, "update"])  # apt knows a suite's code name only once it has read it
-        found = targets()
+    found = targets()
     mirror = next((uri for uri, _, codename, _ in found if codename == SUITE), None)
     if mirror is None:
         raise LabRefused(
@@ -99,5 +105,11 @@ def trusted() -> tuple[Path, ...]:
     named = set[Path]()
     for file in (apt / "sources.list", *apt.glob("sources.list.d/*.list"), *apt.glob("sources.list.d/*.sources")):
         if file.exists():
-            named |= {Path(name) for name in re.findall(r"signed-by\s*[=:]\s*(/[^\s\],]+)", file.read_text(), re.IGNORECASE)}
-    return tuple(sorted(path for path in {*apt.glob("trusted.gpg.d/*"), *named} if path.suffix in (".gpg", ".asc") and path.exists()))
+            named |= {
+                Path(name) for name in re.findall(r"signed-by\s*[=:]\s*(/[^\s\],]+)", file.read_text(), re.IGNORECASE)
+            }
+    return tuple(
+        sorted(
+            path for path in {*apt.glob("trusted.gpg.d/*"), *named} if path.suffix in (".gpg", ".asc") and path.exists()
+        )
+    )

@@ -4,7 +4,7 @@ A change to this file or to rootfs/ makes a new image; see `digest`.
 """
 
 import hashlib
-import shutil
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,8 +25,8 @@ CACHED = (
 # What would only cost time at boot, or start by itself in the middle of a test.
 MASKED = (
     "apt-daily-upgrade.timer", "apt-daily.timer", "console-getty.service", "dpkg-db-backup.timer", "e2scrub_all.timer",
-    "e2scrub_reap.service", "fstrim.timer", "getty.target", "systemd-logind.service", "systemd-networkd-wait-online.service",
-    "systemd-pstore.service", "tmp.mount",
+    "e2scrub_reap.service", "fstrim.timer", "getty.target", "systemd-logind.service",
+    "systemd-networkd-wait-online.service", "systemd-pstore.service", "tmp.mount",
 )  # fmt: skip
 ENABLED = {
     "multi-user.target.wants/systemd-networkd.service": "/lib/systemd/system/systemd-networkd.service",
@@ -37,11 +37,20 @@ ENABLED = {
 def digest(sources: Sources) -> str:
     """Names an image by all that it is made from; sha256, shortened to 16 digits."""
     whole = hashlib.sha256()
-    for file in (Path(__file__), *sorted(path for path in ROOTFS.rglob("*") if path.is_file())):
-        whole.update(f"{file.name}\0{file.stat().st_mode & 0o777:o}\0".encode() + file.read_bytes() + b"\0")
+    for file in (Path(__file__), *ours()):
+        whole.update(f"{file.name}\0{mode(file):o}\0".encode() + file.read_bytes() + b"\0")
     for text in (SUITE, sources.mirror, sources.lines, sources.settings, host.run(["dpkg", "--print-architecture"])):
         whole.update(text.encode() + b"\0")
     return whole.hexdigest()[:16]
+
+
+def ours() -> list[Path]:
+    """The files that are laid over the tree; path here = path there."""
+    return sorted(path for path in ROOTFS.rglob("*") if path.is_file())
+
+
+def mode(file: Path) -> int:
+    return 0o755 if os.access(file, os.X_OK) else 0o644
 
 
 def make(root: Path, sources: Sources, line: Callable[[str], None]) -> None:
@@ -55,35 +64,48 @@ def make(root: Path, sources: Sources, line: Callable[[str], None]) -> None:
          SUITE, root, sources.mirror], line,
     )  # fmt: skip
     configure(root, sources)
+    for package in (root / "var/cache/apt/archives").glob("*.deb"):  # of the base system, which is installed
+        package.unlink()
     chroot = (*inside, "chroot", root)
     host.follow([*chroot, *APT, "update"], line)
     host.follow([*chroot, *APT, "install", "--download-only", "--no-install-recommends", *CACHED], line)
-    host.follow([*chroot, "useradd", "--create-home", "--shell", "/bin/bash", "--comment", "Site operator", "ops"], line)
+    host.follow(
+        [*chroot, "useradd", "--create-home", "--shell", "/bin/bash", "--comment", "Site operator", "ops"], line
+    )
     (root / "etc/resolv.conf").unlink()
 
 
 def configure(root: Path, sources: Sources) -> None:
     """Lay rootfs/ over the tree, point apt where this machine's apt points, and set which units start."""
-    shutil.copytree(ROOTFS, root, dirs_exist_ok=True)
+    for file in ours():
+        place(root / file.relative_to(ROOTFS), file.read_bytes(), mode(file))
     (root / "etc/sudoers.d/ops").chmod(0o440)
-    (root / "etc/apt/sources.list").write_text(sources.lines)
-    (root / "etc/apt/apt.conf.d/50lab").write_text(sources.settings + 'Acquire::Languages "none";\n')
+    place(root / "etc/apt/sources.list", sources.lines.encode())
+    place(root / "etc/apt/apt.conf.d/50lab", f'{sources.settings}Acquire::Languages "none";\n'.encode())
     for keyring in sources.trust:
-        shutil.copy(keyring, root / "etc/apt/trusted.gpg.d" / keyring.name)
+        place(root / "etc/apt/trusted.gpg.d" / keyring.name, keyring.read_bytes())
     for name in ("auth.conf", "auth.conf.d"):
         if (secret := Path("/etc/apt", name)).exists():
-            host.run(["cp", "-a", f"{secret}", root / "etc/apt/"])
-    for bundle in (CA_BUNDLE, "etc/resolv.conf"):
-        if Path("/", bundle).exists():
-            (root / bundle).unlink(missing_ok=True)
-            shutil.copy(Path("/", bundle), root / bundle)
+            host.run(["cp", "-a", secret, root / "etc/apt/"])
+    for name in (CA_BUNDLE, "etc/resolv.conf"):
+        if Path("/", name).exists():
+            place(root / name, Path("/", name).read_bytes())
     units = root / "etc/systemd/system"
     for unit in MASKED:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to("/dev/null")
-    for name, target in ENABLED.items():
-        (units / name).parent.mkdir(exist_ok=True)
-        (units / name).unlink(missing_ok=True)
-        (units / name).symlink_to(target)
+    for wanted, unit in ENABLED.items():
+        (units / wanted).parent.mkdir(exist_ok=True)
+        (units / wanted).unlink(missing_ok=True)
+        (units / wanted).symlink_to(unit)
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
+
+
+def place(path: Path, content: bytes, permissions: int = 0o644) -> None:
+    """Write a file of the image; its mode is set, since the umask of who makes the image must not show in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o755)
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+    path.chmod(permissions)

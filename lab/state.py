@@ -1,7 +1,6 @@
 """What `lab.down` must undo on this machine, kept in /run so that a reboot forgets it with the things themselves."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def save(state: State) -> None:
     file().parent.mkdir(parents=True, exist_ok=True)
     new = file().with_suffix(".new")
     new.write_text(json.dumps(asdict(state), indent=2) + "\n")
-    os.replace(new, file())
+    new.replace(file())
 
 
 def file() -> Path:
