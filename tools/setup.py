@@ -69,7 +69,7 @@ def undone(*, lab: bool, tests: bool) -> Collection[str]:
     # A backend of the user's own may be far away and ask for a login: `python -m tools.stacks` makes the stacks there.
     env = activation.environment(os.environ)
     own = env["PULUMI_BACKEND_URL"] != activation.default_backend()
-    done["stacks"] = own or (ready and not stacks.missing(env))
+    done["stacks"] = own or (ready and not stacks.unready(env))
     return [name for name, is_done in done.items() if not is_done]
 
 
@@ -90,7 +90,7 @@ def do(parts: Collection[str], progress: Progress) -> None:
         progress.say("activate", f"wrote {activation.ACTIVATE}")
     if "stacks" in parts:
         made = stacks.ensure(activation.environment(os.environ))
-        progress.say("stacks", f"initialised {', '.join(made)}" if made else "all there")
+        progress.say("stacks", f"made ready: {', '.join(made)}" if made else "all there")
     if failure := python.result():
         raise failure
 

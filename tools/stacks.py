@@ -1,7 +1,7 @@
 """Makes every stack of `stacks/` exist in Pulumi's backend, leaving the stack files as they are in git.
 
-`pulumi stack init` rewrites a stack file, unless the file already has an `encryptionsalt` that fits the passphrase. So
-shipped files carry one for the default passphrase, and a file without one gets that line before Pulumi sees it.
+Pulumi rewrites a stack file (`1.20` becomes `1.2`) to add an `encryptionsalt` for the passphrase, unless it has one that
+fits. So shipped files carry one for the default passphrase, and a file without one gets that line before Pulumi sees it.
 """
 
 import json
@@ -24,26 +24,34 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in folder.glob("Pulumi.*.yaml"))
 
 
-def missing(env: Mapping[str, str], *, root: Path = ROOT, folder: Path = STACKS) -> list[str]:
-    """The stacks that have a file and are not in the backend."""
+def unready(env: Mapping[str, str], *, root: Path = ROOT, folder: Path = STACKS) -> list[str]:
+    """The stacks whose file has no salt yet, or which are not in the backend."""
     wanted = names(folder)
-    if not wanted:
-        return []
-    known = {str(stack["name"]) for stack in json.loads(_pulumi(["stack", "ls", "--json"], env=env, cwd=root))}
-    return [name for name in wanted if name not in known]
+    known = _known(env, root) if wanted else set()
+    return [name for name in wanted if name not in known or not _is_salted(folder, name)]
 
 
 def ensure(env: Mapping[str, str], *, root: Path = ROOT, folder: Path = STACKS) -> list[str]:
-    """Initialises what is missing, and says which; raises SetupFailed."""
-    made = missing(env, root=root, folder=folder)
+    """Makes ready those that are not, and says which; raises SetupFailed."""
+    made = unready(env, root=root, folder=folder)
+    known = _known(env, root) if made else set()
     for name in made:
-        file = folder / f"Pulumi.{name}.yaml"
-        text = file.read_text()
-        if not any(line.startswith(SALT) for line in text.splitlines()):
+        if not _is_salted(folder, name):
+            file = folder / f"Pulumi.{name}.yaml"
+            text = file.read_text()
             gap = "" if text.endswith("\n") else "\n"
             file.write_text(f"{text}{gap}{new_salt(env)}\n")
-        _pulumi(["stack", "init", name, "--no-select"], env=env, cwd=root)
+        if name not in known:
+            _pulumi(["stack", "init", name, "--no-select"], env=env, cwd=root)
     return made
+
+
+def _known(env: Mapping[str, str], root: Path) -> set[str]:
+    return {str(stack["name"]) for stack in json.loads(_pulumi(["stack", "ls", "--json"], env=env, cwd=root))}
+
+
+def _is_salted(folder: Path, name: str) -> bool:
+    return any(line.startswith(SALT) for line in (folder / f"Pulumi.{name}.yaml").read_text().splitlines())
 
 
 def new_salt(env: Mapping[str, str]) -> str:
@@ -85,7 +93,7 @@ def main() -> int:
     except SetupFailed as failure:
         complain(str(failure))
         return 1
-    print(f"initialised: {', '.join(made)}" if made else f"nothing to do: {len(names(STACKS))} stacks exist")
+    print(f"made ready: {', '.join(made)}" if made else f"nothing to do: {len(names(STACKS))} stacks are ready")
     return 0
 
 

@@ -15,7 +15,10 @@ BASE_PYTHON: str = getattr(sys, "_base_executable", sys.executable)  # not .venv
 
 def digest() -> str:
     """What the environment is made from: the pinned packages, the interpreter and the work tree's place."""
-    parts = [sys.version.encode(), sys.base_prefix.encode(), str(ROOT).encode(), *(file.read_bytes() for file in FILES)]
+    python = (
+        f"{sys.version_info.major}.{sys.version_info.minor} {sys.base_prefix}"  # no patch: a venv survives its upgrade
+    )
+    parts = [python.encode(), str(ROOT).encode(), *(file.read_bytes() for file in FILES)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 

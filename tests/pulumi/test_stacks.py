@@ -48,6 +48,9 @@ def test_a_new_stack_file_gets_its_salt_and_nothing_else(env: dict[str, str], tm
     assert salt.count("\n") == 1
     assert ensure(env, tmp_path) == []
     assert file.read_text() == first
+    file.write_text(ODD)  # a stack file from before, whose stack is there
+    assert ensure(env, tmp_path) == ["odd"]
+    assert file.read_text().startswith(f"{ODD}encryptionsalt: v1:")
 
 
 def test_a_file_that_has_a_salt_is_left_alone(env: dict[str, str], tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_another_passphrase_is_told_what_to_do(env: dict[str, str], tmp_path: Pa
 
 def test_every_shipped_stack_is_there_and_git_sees_no_change() -> None:
     env = activation.environment(os.environ)
-    assert stacks.missing(env) == []
+    assert stacks.unready(env) == []
     status = ["git", "status", "--porcelain", "--", "stacks"]
     changed = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "encryptionsalt" not in changed
