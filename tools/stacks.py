@@ -1,7 +1,7 @@
 """Makes every stack of `stacks/` exist in Pulumi's backend, leaving the stack files as they are in git.
 
-Pulumi rewrites a stack file (`1.20` becomes `1.2`) to add an `encryptionsalt` for the passphrase, unless it has one that
-fits. So shipped files carry one for the default passphrase, and a file without one gets that line before Pulumi sees it.
+Pulumi rewrites a stack file (`1.20` becomes `1.2`) to add an `encryptionsalt` for the passphrase, unless it has one. So
+shipped files carry one for the default passphrase, and a file without one gets that line before Pulumi sees it.
 """
 
 import json
