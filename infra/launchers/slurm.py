@@ -1,0 +1,154 @@
+"""SLURM: one sbatch script on the login host, submitted once; the job owns its processes' life."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from hosts.problem import Problem
+from hosts.resources.endpoint import Endpoint
+from hosts.resources.files import Directory, File, SecretFile
+from hosts.resources.programs import program
+from hosts.resources.slurm_job import SlurmJob
+from hosts.shell import quote
+from hosts.state import Stage, fingerprint
+from infra import artifacts, paths, runtime
+from infra.command import Command, Var
+from infra.deployment import Deployment
+from infra.placement import ADDRESS, HEAD, Placement
+from infra.protocols import Engine, Rendezvous
+from roles import render
+from roles.slurm import COMPLETIONS
+
+API_KEY = "api-key"
+
+
+class Slurm:
+    """The launcher `slurm`."""
+
+    name: ClassVar[str] = "slurm"
+    offers: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp"})
+
+    def problems(self, d: Deployment) -> Iterator[Problem]:
+        """It needs a SLURM, its partition, and storage that the login host and the nodes share."""
+        if d.fleet.slurm == "none":
+            yield Problem(
+                where="$.launcher.name",
+                rule="launcher",
+                found=f"slurm on the fleet {d.fleet.name}, which says `slurm: none`",
+                wanted="a fleet with SLURM",
+                fix="set `slurm: ours` or `slurm: existing` in its file",
+            )
+        if d.fleet.slurm == "ours" and d.launcher.partition != d.fleet.partition:
+            yield Problem(
+                where="$.launcher.partition",
+                rule="launcher",
+                found=d.launcher.partition,
+                wanted=f"{d.fleet.partition}, the partition of the fleet {d.fleet.name}",
+            )
+        if not d.fleet.storage.shared:
+            yield Problem(
+                where="$.fleet",
+                rule="launcher",
+                found=f"{d.fleet.name}, whose storage is not shared",
+                wanted="storage that the login host and all nodes see",
+                why="the job's script, log and key lie there, and SLURM chooses the node",
+            )
+
+    def stages(
+        self, d: Deployment, place: Placement, engine: Engine, *, digests: Mapping[str, str]
+    ) -> tuple[Stage, ...]:
+        """`launch` puts the job's files in its folder and submits, `ready` waits for a token; on the login host."""
+        folder, user = paths.job_folder(d), paths.service_user(d.fleet)
+        key = digests.get(API_KEY, "")
+        manifest = "".join(f"{line}\n" for line in d.model.files)
+        mark = fingerprint(script(d, place, engine, ""), manifest, d.software.digest, key)
+        launch = (
+            Directory(path=folder, mode="0750", owner=user, group=user, purge=True),
+            SecretFile(path=paths.api_key(d), secret=API_KEY, digest=key, mode="0600", owner=user, group=user),
+            File(path=f"{folder}/ready.py", content=program("ready"), owner=user, group=user),
+            File(path=f"{folder}/weights.py", content=program("weights"), owner=user, group=user),
+            File(path=f"{folder}/weights.manifest", content=manifest, owner=user, group=user),
+            File(path=f"{folder}/job.sbatch", content=script(d, place, engine, mark), owner=user, group=user),
+            SlurmJob(
+                stack=d.stack,
+                folder=folder,
+                fingerprint=mark,
+                user=user,
+                completions=COMPLETIONS if d.fleet.slurm == "ours" else "",
+            ),
+        )
+        endpoint = Endpoint(
+            stack=d.stack, folder=folder, port=str(d.port), model=d.served_name, api_key_file=paths.api_key(d)
+        )
+        login = d.fleet.login.name
+        return Stage(name="launch", hosts={login: launch}), Stage(name="ready", hosts={login: (endpoint,)})
+
+
+def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
+    """The sbatch script, rendered from `slurm/serve.sbatch.j2`; the same deployment gives the same bytes."""
+    environment, weights = artifacts.environment(d), artifacts.weights(d)
+    in_job = replace(place.ranks[0], head=HEAD, address=ADDRESS)
+    head = engine.command(d, in_job)
+    follower = engine.command(d, replace(in_job, index=Var("SLURM_NODEID")))
+    return render(
+        "serve.sbatch.j2",
+        stack=d.stack,
+        title=f"{d.stack}: {d.model.name} by {d.engine} {d.release} on {d.fleet.name}",
+        engine=d.engine,
+        options=tuple(_options(d, place)),
+        srun_options=" ".join(_srun_options(d, len(place.ranks))),
+        exports=Command(argv=(), env={**runtime.environment(d, mark), "SLURM_EXPORT_ENV": "ALL"}).assignments(),
+        folder=paths.job_folder(d),
+        storage=d.fleet.storage.path,
+        environment=environment.prefix,
+        environment_marker=environment.marker,
+        cache=paths.cache(d),
+        cache_folders=" ".join(f"{paths.cache(d)}/{name}" for name in ("hf", "home", "inductor", "triton", "xdg")),
+        model=weights.path,
+        weights_record=weights.record,
+        port=str(d.port),
+        served_name=quote(d.served_name),
+        temporary=paths.temporary(d),
+        nodes=len(place.ranks),
+        variables=head.assignments(),
+        secrets=tuple(_secrets(d, head)),
+        head=head.lines(),
+        follower=follower.lines("      "),
+    )
+
+
+def _options(d: Deployment, place: Placement) -> Iterator[str]:
+    """The `#SBATCH` lines; name and comment stand on sbatch's command line, where the tag is made."""
+    config = d.launcher
+    given = {
+        "partition": config.partition,
+        "account": config.account,
+        "qos": config.qos,
+        "constraint": config.constraint,
+        "nodelist": ",".join(config.nodelist),
+        "time": config.time,
+        "nodes": str(len(place.ranks)),
+        "ntasks-per-node": "1",
+        "cpus-per-task": str(config.cpus or ""),
+        "gres": f"gpu:{place.gpus_per_node}",
+        "mem": config.mem,
+        "output": f"{paths.job_folder(d)}/job-%j.out",
+        "open-mode": "append",
+        "chdir": paths.job_folder(d),
+    }
+    yield from (f"--{name}={value}" for name, value in given.items() if value)
+    yield "--no-requeue"
+
+
+def _srun_options(d: Deployment, nodes: int) -> Iterator[str]:
+    yield from (f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1")
+    if d.launcher.cpus:
+        yield f"--cpus-per-task={d.launcher.cpus}"  # since 22.05 a step no longer takes it over from its job
+    # no PMI: the engine's processes find each other themselves; no binding: it pins its own threads
+    yield from ("--mpi=none", "--cpu-bind=none", "--kill-on-bad-exit=1")
+
+
+def _secrets(d: Deployment, command: Command) -> Iterator[dict[str, str]]:
+    """The variables whose value the job reads from a file."""
+    files = {API_KEY: paths.api_key(d)}
+    yield from ({"variable": variable, "file": files[name]} for variable, name in sorted(command.secrets.items()))

@@ -1,0 +1,60 @@
+"""Where everything of a fleet and of a deployment lies on its hosts."""
+
+from hosts.fleet import Fleet
+from infra.deployment import Deployment
+from roles.base import SERVICE_USER
+
+
+def service_user(fleet: Fleet) -> str:
+    """The account that jobs run as; "" is the one that we log in with, where the cluster is somebody else's."""
+    return SERVICE_USER if fleet.slurm == "ours" else ""
+
+
+def state_root(fleet: Fleet) -> str:
+    """Slipway's own folder on a host; without root on somebody else's machines it lies on storage."""
+    return "/var/lib/slipway" if fleet.slurm == "ours" else f"{fleet.storage.path}/.slipway"
+
+
+def claims(fleet: Fleet) -> str:
+    """The folder of the claims on the fleet itself."""
+    return f"{state_root(fleet)}/claims"
+
+
+def storage_claims(fleet: Fleet) -> str:
+    """The folder of the claims on what lies on storage."""
+    return f"{fleet.storage.path}/.slipway/claims"
+
+
+def job_folder(d: Deployment) -> str:
+    """The folder of one stack: its job's script, intent, logs, exit files and API key."""
+    return f"{d.fleet.storage.path}/.slipway/{d.stack}"
+
+
+def api_key(d: Deployment) -> str:
+    """The file of the endpoint's API key."""
+    return f"{job_folder(d)}/api-key"
+
+
+def model(d: Deployment) -> str:
+    """The folder of the model's files."""
+    return f"{d.fleet.storage.path}/models/{d.model.name}"
+
+
+def weights_records(fleet: Fleet) -> str:
+    """The folder of what was hashed when."""
+    return f"{fleet.storage.path}/.slipway/weights"
+
+
+def environment(d: Deployment) -> str:
+    """The prefix of the engine's environment, addressed by content."""
+    return f"{d.fleet.storage.path}/envs/{d.software.name}-{d.software.digest}"
+
+
+def cache(d: Deployment) -> str:
+    """The folder of the engine's caches; another environment has another, so that no kernel outlives its compiler."""
+    return f"{d.fleet.storage.path}/cache/{d.software.name}-{d.software.digest}"
+
+
+def temporary(d: Deployment) -> str:
+    """The temporary folder of a job, less the job's id; stack names have no dot, so none starts another's."""
+    return f"/tmp/slipway.{d.stack}."  # noqa: S108 - private by mode, made by the job and removed at its end
