@@ -13,7 +13,7 @@ BEGIN = "# >>> slipway: what Pulumi needs (written by `make setup`) >>>"
 END = "# <<< slipway <<<"
 DEACTIVATE = "deactivate () {"
 
-DEFAULT_PASSPHRASE = "slipway"  # no secret: it only lets Pulumi start; docs/operate.md says how to use one of your own
+DEFAULT_PASSPHRASE = "slipway"  # no secret, it only lets Pulumi start: set PULUMI_CONFIG_PASSPHRASE to one of your own
 STATE = "${SLIPWAY_STATE:-$HOME/.local/state/slipway}"
 ALWAYS = {"PULUMI_SKIP_UPDATE_CHECK": "true", "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
 
