@@ -72,14 +72,15 @@ def place(d: Deployment) -> Placement:
 def problems(parallelism: Parallelism, launcher: LauncherConfig, fleet: Fleet) -> Iterator[Problem]:
     """Why a parallelism can't be placed on a fleet; each names what would fit."""
     by_name = {host.name: host for host in fleet.nodes}
-    for name in launcher.nodelist:
-        if name not in by_name:
-            yield Problem(
-                where="$.launcher.nodelist",
-                rule="placement",
-                found=name,
-                wanted=f"nodes of the fleet {fleet.name} ({', '.join(by_name)})",
-            )
+    unknown = [name for name in launcher.nodelist if name not in by_name]
+    if unknown:
+        yield Problem(
+            where="$.launcher.nodelist",
+            rule="placement",
+            found=", ".join(unknown),
+            wanted=f"nodes of the fleet {fleet.name} ({', '.join(by_name)})",
+        )
+        return
     largest = _largest(fleet, launcher)
     if largest == 0:
         yield Problem(

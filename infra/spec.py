@@ -89,7 +89,7 @@ def parse(
         software=software,
         port=port,
         default=default,
-        warnings=tuple(_not_locked(software)),
+        warnings=tuple(not_locked(software)),
     )
     top.problems.extend(_together(d))
     top.raise_problems(what)
@@ -151,7 +151,8 @@ def _together(d: Deployment) -> Iterator[Problem]:
     yield from launcher.problems(d)
 
 
-def _not_locked(software: environments.Environment) -> Iterator[Problem]:
+def not_locked(software: environments.Environment) -> Iterator[Problem]:
+    """A warning where an environment can't be installed yet; a requirement of the stack refuses to bring it up."""
     if not software.locked:
         missing = "conda.lock" if software.requirements else "requirements.txt"
         yield Problem(

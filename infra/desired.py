@@ -1,0 +1,123 @@
+"""The one place where roles, engine and launcher meet: a deployment as stages, in the order they are brought about."""
+
+from collections.abc import Mapping
+
+from hosts.fleet import Fleet, Host
+from hosts.resources.claim import Claim
+from hosts.resources.system import Requirement
+from hosts.shell import quote
+from hosts.state import Resource, Stage
+from infra import artifacts, paths
+from infra.deployment import Deployment
+from infra.engines import ENGINES
+from infra.launchers import LAUNCHERS
+from infra.placement import place
+from roles import requirements
+from roles.base import base
+from roles.environment import environment
+from roles.munge import KEY_SECRET, munge
+from roles.slurm import slurm
+from roles.storage import storage
+
+ENVIRONMENT_GIB = 12
+"""What an engine's environment takes with its CUDA libraries, less its caches; vLLM 0.19.1 takes 8.1 GB."""
+
+
+def desired(d: Deployment, *, backend: str, holder: str, digests: Mapping[str, str]) -> tuple[Stage, ...]:
+    """All stages of a stack, the claim first. Pure.
+
+    `backend` is a hash of the Pulumi backend, `holder` who works there, `digests` the sha256 of each secret by name;
+    one that is not in it is made on the host.
+    """
+
+    def claim(folder: str, artifact: str) -> Claim:
+        return Claim(folder=folder, artifact=artifact, stack=d.stack, backend=backend, holder=holder)
+
+    fleet, login, software = d.fleet, d.fleet.login.name, d.software
+    shared = paths.storage_claims(fleet)
+    on_environment = claim(shared, f"env-{software.name}-{software.digest}")
+    in_environment = environment(
+        artifacts.environment(d),
+        lock=software.lock,
+        requirements=software.requirements,
+        tools=software.tools,
+        claim=on_environment,
+    )
+    in_weights = (claim(shared, f"model-{d.model.name}"), artifacts.weights(d))
+    on_fleet = claim(paths.claims(fleet), "fleet")
+    return (
+        Stage(name="claim", hosts={host.name: (*_required(host, d), on_fleet) for host in fleet.managed}),
+        *cluster_stages(fleet, digests),
+        Stage(name="environment", hosts={login: in_environment}, keep=True),
+        Stage(name="weights", hosts={login: in_weights}, keep=True),
+        *LAUNCHERS[d.launcher.name].stages(d, place(d), ENGINES[d.engine], digests=digests),
+    )
+
+
+def cluster_requirements(fleet: Fleet) -> Stage:
+    """What must hold before the cluster stages, whatever is to be served: a stage that checks and writes nothing."""
+    return Stage(
+        name="requirements",
+        hosts={host.name: (*_machine(host, fleet, cuda=""), *requirements.disk(fleet)) for host in fleet.managed},
+    )
+
+
+def cluster_stages(fleet: Fleet, digests: Mapping[str, str]) -> tuple[Stage, ...]:
+    """The stages of a cluster of ours, a function of the fleet alone; none where SLURM is somebody else's or is not."""
+    if fleet.slurm != "ours":
+        return ()
+    key = digests.get(KEY_SECRET, "")
+    stages: dict[str, dict[str, tuple[Resource, ...]]] = {
+        "base": {host.name: base(host, fleet) for host in fleet.hosts},
+        "storage": {host.name: storage(host, fleet, owner=paths.service_user(fleet)) for host in fleet.hosts},
+        "munge": {host.name: munge(key_digest=key) for host in fleet.hosts},
+        "slurm": {host.name: slurm(host, fleet) for host in fleet.hosts},
+    }
+    return tuple(
+        Stage(name=name, hosts={host: resources for host, resources in hosts.items() if resources}, keep=True)
+        for name, hosts in stages.items()
+    )
+
+
+def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
+    """What must hold on one host before this stack writes anything anywhere."""
+    fleet, login = d.fleet, host.name == d.fleet.login.name
+    needs = [*_machine(host, fleet, cuda=d.software.cuda)]
+    copied = d.model.weights_bytes if d.model.source else 0
+    needs += requirements.disk(
+        fleet,
+        free_gib=ENVIRONMENT_GIB + (copied >> 30) if login else 0,
+        counted=(paths.environment(d), paths.model(d)),
+    )
+    if fleet.slurm == "existing":
+        placement = place(d)
+        needs += requirements.site(
+            partition=d.launcher.partition,
+            nodes=len(placement.ranks),
+            gpus_per_node=placement.gpus_per_node,
+            account=d.launcher.account,
+            qos=d.launcher.qos,
+            time=d.launcher.time,
+        )
+    if login and not d.software.locked:
+        needs.append(_not_locked(d))
+    return tuple(needs)
+
+
+def _machine(host: Host, fleet: Fleet, *, cuda: str) -> tuple[Requirement, ...]:
+    """Of a machine that is ours to set up; one whose SLURM is somebody else's is theirs to keep healthy."""
+    if fleet.slurm == "existing":
+        return ()
+    return (*requirements.machine(host, fleet), *(() if fleet.stand_in else requirements.gpus(host, cuda=cuda)))
+
+
+def _not_locked(d: Deployment) -> Requirement:
+    """A requirement that never holds: the stack can be previewed, and is refused before anything is written."""
+    folder = f"infra/environments/{d.software.name}"
+    missing = "conda.lock" if d.software.requirements else "requirements.txt"
+    return Requirement(
+        name="environment-lock",
+        check=f"echo {quote(f'no {missing} in {folder}')}",
+        wanted="an environment that was solved and pinned",
+        fix=f"run: invoke env.lock {d.software.name}, and commit what it writes",
+    )

@@ -1,0 +1,37 @@
+"""A command quotes itself so that a real shell reads back the very words."""
+
+import subprocess
+
+import pytest
+
+from infra.command import Command, Var, quote
+
+ODD = ["plain", "two words", "it's", '{"a": "b c"}', "$HOME", "`id`", "", "a\\b", "ünï", "*", "--x=1", "#", "a;b", "~"]
+
+
+def test_a_shell_reads_the_words_back() -> None:
+    line = Command(argv=("printf", "%s\\n", *ODD), env={"ODD": "it's $HOME"}).line()
+    assert (
+        subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.split("\n")[:-1] == ODD
+    )
+
+
+def test_a_variable_is_read_where_the_command_runs() -> None:
+    command = Command(argv=("printf", "%s", Var("RANK")), env={"A": Var("RANK")})
+    script = f"RANK='1 2'; {command.lines()}; {'; '.join(command.assignments())}; printf '/%s' \"$A\""
+    assert subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout == "1 2/1 2"
+
+
+def test_an_option_and_its_values_share_a_line() -> None:
+    command = Command(argv=("vllm", "serve", "/m", "--port", "1", "--names", "a", "b c", "--flag"))
+    assert command.lines("  ") == "vllm serve /m \\\n  --port 1 \\\n  --names a 'b c' \\\n  --flag"
+
+
+def test_secrets_stand_in_no_line() -> None:
+    command = Command(argv=("vllm",), secrets={"VLLM_API_KEY": "api-key"})
+    assert "KEY" not in command.line() + command.lines()
+
+
+@pytest.mark.parametrize(("word", "text"), [(Var("A"), '"${A}"'), ("a", "a"), ("a b", "'a b'")])
+def test_quote(word: str | Var, text: str) -> None:
+    assert quote(word) == text
