@@ -37,6 +37,8 @@ Properties = dict[str, PropertyValue]
 INTERRUPTIBLE = "ready"
 """The one stage that only waits: a cancel ends it at once, the others finish what they have begun."""
 
+REPEAT_S = 10.0
+
 INFO, WARNING = engine_pb2.INFO, engine_pb2.WARNING
 
 
@@ -141,7 +143,17 @@ class StageProvider(p.Provider):
         self._stop.set()
 
     def _say(self, urn: str) -> Callable[[str, str], None]:
-        return lambda host, line: self._log(INFO, f"{host}: {line}", urn, True)
+        """Passes progress on; a line that a host repeats only every REPEAT_S, or a log without a terminal is all of it."""
+        shown: dict[str, tuple[str, float]] = {}
+
+        def say(host: str, line: str) -> None:
+            now = time.monotonic()
+            text, at = shown.get(host, ("", 0.0))
+            if line and (line != text or now - at > REPEAT_S):
+                shown[host] = (line, now)
+                self._log(INFO, f"{host}: {line}", urn, True)
+
+        return say
 
     def _connect(self, properties: Mapping[str, Any]) -> Connections:
         """One set of connections for each distinct way to reach the fleet, for the life of the process."""

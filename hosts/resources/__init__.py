@@ -30,4 +30,20 @@ KINDS: dict[str, type[Resource]] = {
     )
 }
 
-__all__ = ["KINDS", *KINDS]
+__all__ = [
+    "KINDS",
+    "Block",
+    "Claim",
+    "CondaEnv",
+    "Directory",
+    "Endpoint",
+    "File",
+    "Package",
+    "Requirement",
+    "SecretFile",
+    "SlurmJob",
+    "Sysctl",
+    "Unit",
+    "User",
+    "Weights",
+]

@@ -237,14 +237,15 @@ class Sysctl(Base):
 
     def probe(self) -> str:
         return (
-            f"sysctl -n -- {quote(self.name)} 2>/dev/null | tr '\\t' ' ' || true; echo --\n"
+            f"v=$(sysctl -n -- {quote(self.name)} 2>/dev/null) && printf '=%s\\n' \"$v\" | tr '\\t' ' ' || true; echo --\n"
             f"if [ -e {quote(self.file)} ]; then cat -- {quote(self.file)}; fi"
         )
 
     def parse(self, out: str) -> Self | None:
         running, _, kept = out.partition("--\n")
-        if not running.strip():
+        if not running.startswith("="):
             raise Unknown(f"this kernel has no setting {self.name}")
+        running = running[1:]
         if not kept:
             return None
         lines = [line for line in kept.splitlines() if not line.startswith("#")]

@@ -1,0 +1,288 @@
+"""The whole path in the lab, by the commands of a user: up, no-op, drift, a changed flag, kills, a dead job, teardown.
+
+The tests run in order on one stack, `labtest`: the shipped `lab` with a backend of its own.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hosts import fleet
+from lab import nodes
+from tools import activation
+from tools.places import ROOT, STACKS
+
+pytestmark = [pytest.mark.lab, pytest.mark.pulumi, pytest.mark.timeout(900)]
+
+STACK = "labtest"
+FILE = STACKS / f"Pulumi.{STACK}.yaml"
+JOBS = f"/storage/.slipway/{STACK}"
+
+
+class Run:
+    """The user's two command lines, in an activated shell's environment with a backend of its own."""
+
+    def __init__(self, backend: Path) -> None:
+        self.environment = activation.environment(
+            os.environ
+            | {
+                "PULUMI_BACKEND_URL": f"file://{backend}",
+                "PULUMI_HOME": str(backend.parent / "home"),
+                "PULUMI_CONFIG_PASSPHRASE": activation.DEFAULT_PASSPHRASE,
+                "XDG_CONFIG_HOME": str(backend.parent / "config"),
+            }
+        )
+
+    def __call__(self, *words: str, status: int = 0) -> str:
+        """Runs a command to its end; both streams as one text. Asserts the exit status and that nothing is a traceback."""
+        done = subprocess.run(
+            words,
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=800,
+        )
+        assert done.returncode == status, done.stdout
+        assert "Traceback" not in done.stdout, done.stdout
+        return done.stdout
+
+    def json(self, *words: str) -> dict[str, object]:
+        """Standard output of a command with --json: one document and nothing else."""
+        done = subprocess.run(
+            [*words, "--json"], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        document: dict[str, object] = json.loads(done.stdout)
+        return document
+
+    def up(self, status: int = 0) -> str:
+        """`pulumi up` without its preview."""
+        return self("pulumi", "up", "-s", STACK, "--yes", "--skip-preview", "--non-interactive", status=status)
+
+    def killed_up(self, when: Callable[[], bool], how: signal.Signals) -> None:
+        """An `up` that gets a signal as soon as `when` holds; a lock that it leaves is cleared as Pulumi says."""
+        words = ("pulumi", "up", "-s", STACK, "--yes", "--skip-preview", "--non-interactive")
+        process = subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        while not when():
+            if process.poll() is not None:
+                pytest.fail(f"`up` ended before the kill: {process.communicate()[0].decode()}")
+            time.sleep(0.05)
+        os.kill(process.pid, how)
+        process.communicate(timeout=120)
+        if how is signal.SIGKILL:
+            self("pulumi", "cancel", "--yes", "-s", STACK)
+
+
+def on(node: str, command: str, status: int | None = 0) -> str:
+    """A shell command on a node, not over SSH."""
+    done = nodes.exec(node, ["bash", "-c", command])
+    assert status is None or done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
+    return str(done.stdout).strip()
+
+
+def jobs() -> list[str]:
+    """The ids of the stack's live jobs."""
+    return on(
+        "login", f"squeue --noheader --name=slipway-{STACK} --states=PENDING,RUNNING,CONFIGURING --format=%i"
+    ).split()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """The commands, on a lab of three fresh machines; the engine's environment is taken from storage where it is there."""
+    if os.getuid() != 0:
+        pytest.skip("the lab needs root")
+    nodes.down()
+    lab = fleet.load("lab")
+    shutil.rmtree(Path(lab.identity).expanduser().parent / "storage" / ".slipway", ignore_errors=True)
+    nodes.up(3)
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "backend").mkdir()
+    shutil.copy(STACKS / "Pulumi.lab.yaml", FILE)
+    commands = Run(folder / "backend")
+    try:
+        commands("pulumi", "stack", "init", STACK)
+        yield commands
+    finally:
+        FILE.unlink()
+
+
+def change(old: str, new: str) -> None:
+    """Edits the stack file as a user would."""
+    text = FILE.read_text()
+    assert old in text
+    FILE.write_text(text.replace(old, new))
+
+
+def test_up_serves_a_completion(run: Run) -> None:
+    """From three fresh machines to tokens."""
+    shown = run.up()
+    assert "endpoint" in shown
+    answer = run.json("invoke", "smoke", "-s", STACK)
+    assert int(str(answer["tokens"])) > 0
+    status = run.json("invoke", "status", "-s", STACK)
+    assert status["state"] == "ready"
+    assert status["endpoint"]
+
+
+def test_an_unchanged_stack_is_not_touched(run: Run) -> None:
+    """A second `up` changes nothing, and the job is the same."""
+    before = jobs()
+    shown = run.up()
+    assert "12 unchanged" in shown
+    assert jobs() == before
+    shown = run("invoke", "bootstrap-cluster", "--fleet", "lab")
+    assert jobs() == before
+
+
+def test_drift_is_shown_and_repaired_alone(run: Run) -> None:
+    """A file changed by hand on one node shows by name in the preview; `up` repairs it and leaves the job alone."""
+    before = jobs()
+    on(
+        "dgx2",
+        "sed -i 's/=.*/= 77/' /etc/sysctl.d/90-slipway-net.core.somaxconn.conf; sysctl -q -w net.core.somaxconn=77",
+    )
+    shown = run("pulumi", "preview", "-s", STACK, "--diff", "--non-interactive")
+    assert "dgx2: ~ sysctl:net.core.somaxconn" in shown
+    run.up()
+    assert on("dgx2", "sysctl -n net.core.somaxconn") != "77"
+    assert jobs() == before
+
+
+def test_a_drained_node_stays_drained(run: Run) -> None:
+    """What somebody drained is never undrained by us."""
+    on("login", "scontrol update nodename=dgx2 state=drain reason=somebody")
+    run("invoke", "bootstrap-cluster", "--fleet", "lab")
+    assert "drain" in on("login", "sinfo --noheader -n dgx2 --format=%T")
+    on("login", "scontrol update nodename=dgx2 state=resume")
+
+
+def test_secrets_stay_where_they_belong(run: Run) -> None:
+    """The API key is in no process's argv and not in Pulumi's state."""
+    key = on("login", f"cat {JOBS}/api-key")
+    assert len(key) == 64
+    assert key not in run("pulumi", "stack", "export", "-s", STACK)
+    for node in ("login", "dgx1", "dgx2"):
+        assert key not in on(node, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+
+
+def test_a_changed_flag_replaces_the_job(run: Run) -> None:
+    """Another flag is another fingerprint: one job again, another one; killed while it waits, the next `up` goes on with it."""
+    before = jobs()
+    change("max-num-seqs: 8", "max-num-seqs: 4")
+    run.killed_up(lambda: bool(jobs()) and jobs() != before, signal.SIGKILL)
+    submitted = jobs()
+    run.up()
+    assert jobs() == submitted
+    assert len(submitted) == 1
+
+
+def test_a_kill_between_intent_and_submission(run: Run) -> None:
+    """The CLI dies after the intent was written and before sbatch has answered: exactly one job in the end."""
+    change("max-num-seqs: 4", "max-num-seqs: 6")
+    on(
+        "login",
+        "mv /usr/bin/sbatch /usr/bin/sbatch.real; printf '#!/bin/sh\\ntouch /run/submitting; sleep 6; exec /usr/bin/sbatch.real \"$@\"\\n' >/usr/bin/sbatch; chmod 755 /usr/bin/sbatch",
+    )
+    try:
+        run.killed_up(lambda: nodes.exec("login", ["test", "-e", "/run/submitting"]).returncode == 0, signal.SIGKILL)
+        run.up()
+    finally:
+        on("login", "mv /usr/bin/sbatch.real /usr/bin/sbatch; rm -f /run/submitting")
+    assert len(jobs()) == 1
+    log = on("login", f"squeue --noheader --states=all --name=slipway-{STACK} --format='%i %T %k'")
+    assert log.count("RUNNING") == 1
+
+
+def test_an_interrupt_while_waiting(run: Run) -> None:
+    """Ctrl-C while it waits for the first token: the state is whole, and the next `up` goes on with the same job."""
+    before = jobs()
+    change("max-num-seqs: 6", "max-num-seqs: 5")
+    run.killed_up(lambda: bool(jobs()) and jobs() != before, signal.SIGINT)
+    submitted = jobs()
+    run.up()
+    assert jobs() == submitted
+
+
+def test_a_kill_during_an_apply(run: Run) -> None:
+    """The CLI dies while a cluster stage is being applied: the next `up` is whole again."""
+    on("dgx1", "systemctl stop slurmd")
+    before = jobs()
+    run.killed_up(
+        lambda: on("dgx1", "systemctl is-active slurmd", status=None) != "inactive" or _busy("dgx1"), signal.SIGKILL
+    )
+    run.up()
+    assert on("dgx1", "systemctl is-active slurmd") == "active"
+    assert len(jobs()) == 1
+    assert before
+
+
+def _busy(node: str) -> bool:
+    return nodes.exec(node, ["flock", "-n", "/run/lock/slipway.lock", "true"]).returncode != 0
+
+
+def test_a_job_that_dies_is_reported_with_its_cause(run: Run) -> None:
+    """A taken port: `up` fails at once and says so; the stack is then removed whole."""
+    change("max-num-seqs: 5", "max-num-seqs: 3")
+    change('slipway:port: "8000"', 'slipway:port: "8123"')
+    for node in ("dgx1", "dgx2"):
+        on(
+            node,
+            "systemd-run --quiet --unit taken python3 -c 'import socket, time; s = socket.create_server((\"\", 8123)); time.sleep(600)'",
+        )
+    try:
+        began = time.monotonic()
+        shown = run.up(status=1)
+        assert time.monotonic() - began < 120
+        assert "port 8123" in shown
+        assert "taken" in shown
+    finally:
+        for node in ("dgx1", "dgx2"):
+            on(node, "systemctl stop taken")
+
+
+def test_teardown_leaves_nothing(run: Run) -> None:
+    """`invoke teardown` after a failed `up`: no job, process, file or claim of the stack anywhere, and it says what it looked at."""
+    shown = run("invoke", "teardown", "-s", STACK, "--yes")
+    assert "GPU" in shown
+    assert jobs() == []
+    for node in ("login", "dgx1", "dgx2"):
+        assert (
+            on(
+                node,
+                f"cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c '^SLIPWAY_STACK={STACK}$'",
+                status=None,
+            )
+            == "0"
+        )
+    assert on("login", f"ls -d {JOBS} 2>&1", status=None).endswith("No such file or directory")
+    assert STACK not in on("login", "ls -R /storage/.slipway /var/lib/slipway/claims 2>/dev/null", status=None)
+    assert on("login", "systemctl is-active slurmctld") == "active"
+
+
+def test_teardown_says_what_is_left(run: Run) -> None:
+    """A process that escaped with the stack's tag makes the teardown fail, and is named."""
+    on("dgx2", f"systemd-run --quiet --unit escaped --setenv=SLIPWAY_STACK={STACK} sleep 900")
+    try:
+        shown = run("invoke", "teardown", "-s", STACK, "--yes", status=1)
+        assert "dgx2" in shown
+        assert "sleep" in shown
+    finally:
+        on("dgx2", "systemctl stop escaped")
+    run("invoke", "teardown", "-s", STACK, "--yes")
