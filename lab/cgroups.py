@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lab import host
-from lab.errors import LabFailed, LabRefused
+from lab.errors import LabFailed
 
 TOP = "slipway-lab"
 NOT_CONTROLLERS = frozenset(
@@ -32,18 +32,6 @@ def hierarchies() -> dict[str, Path]:
             words = [word for word in options.split(",") if not word.startswith("release_agent=")]
             found.setdefault(",".join(sorted(set(words) - NOT_CONTROLLERS)), Path(left.split()[4]))
     return found
-
-
-def refuse_unless_usable() -> None:
-    """LabRefused where neither systemd delegates groups nor the v1 controllers that SLURM uses are mounted."""
-    mounted = {controller for name in hierarchies() for controller in name.split(",")}
-    missing = sorted({"freezer", "memory", "devices", "cpuset"} - mounted)
-    if missing and not host.systemd_is_init():
-        raise LabRefused(
-            f"cgroups: found no mounted v1 controller {', '.join(missing)} and no systemd as PID 1, "
-            "wanted one of the two; "
-            "mount the controllers below /sys/fs/cgroup, or run the lab on a machine booted by systemd"
-        )
 
 
 def prefix(node: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Commands on this machine, and whether it can hold a lab at all."""
+"""Commands on this machine."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab.errors import LabFailed, LabRefused
+from lab.errors import LabFailed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The command dies with the process that runs us: a killed `lab.up` leaves nothing that still writes.
@@ -69,43 +69,3 @@ def boot_id() -> str:
 def systemd_is_init() -> bool:
     """Whether PID 1 here is systemd, which then owns the cgroup tree."""
     return Path("/run/systemd/system").is_dir()
-
-
-def refuse_unless_root() -> None:
-    """LabRefused on another system than Linux, or for another user than root."""
-    if os.uname().sysname != "Linux":
-        raise LabRefused(f"the lab needs Linux, found {os.uname().sysname}; everything else of Slipway works here")
-    if os.geteuid() != 0:
-        raise LabRefused(f"the lab needs root, found user id {os.geteuid()}; run it with sudo -E, or as root")
-
-
-def refuse_unless_able() -> None:
-    """LabRefused, with everything that is missing at once, unless this machine can hold a lab."""
-    refuse_unless_root()
-    missing = list[str]()
-    kernel = Path("/proc/filesystems").read_text().split()
-    if "overlay" not in kernel and not loads("overlay"):
-        missing.append(
-            "kernel: found no overlay filesystem, wanted one for the nodes' disks; load the module `overlay`"
-        )
-    if not Path("/proc/self/ns/cgroup").exists():
-        missing.append("kernel: found no cgroup namespaces (Linux 4.6), wanted them to keep the nodes apart")
-    controllers = {line.split()[0] for line in Path("/proc/cgroups").read_text().splitlines() if line.endswith("1")}
-    for controller in sorted({"freezer", "memory", "devices", "cpuset", "cpu", "cpuacct"} - controllers):
-        missing.append(f"kernel: found no cgroup controller `{controller}`, wanted it for SLURM's containment")
-    drivers = Path("/proc/devices").read_text().partition("Block")[0].split()
-    if "240" in drivers:
-        missing.append(
-            "kernel: found character device number 240 taken by a driver, wanted it free for the GPU stand-ins"
-        )
-    if missing:
-        raise LabRefused("this machine cannot hold a lab:\n" + "\n".join(f"  {line}" for line in missing))
-
-
-def loads(module: str) -> bool:
-    """Whether a kernel module can be loaded."""
-    return (
-        subprocess.run(["modprobe", module], capture_output=True, check=False, env=environment()).returncode == 0
-        if which("modprobe")
-        else False
-    )

@@ -11,27 +11,45 @@ MILESTONES = ("Retrieving Packages", "Chosen extractor", "Installing core packag
               "Configuring the base system", "Base system installed", "Need to get", "Fetched")  # fmt: skip
 
 
-def current() -> Path:
-    """Where the image for this machine and this version of Slipway is, or will be."""
-    return paths.lab() / f"image-{recipe.digest(packages.sources())}"
-
-
 def is_done() -> bool:
     """Whether the image is there; looks only. It appears under its name only when it is whole."""
-    return not packages.missing() and packages.known() and current().is_dir()
+    known = remembered()
+    return not packages.missing() and known is not None and known.is_dir()
+
+
+def remembered() -> Path | None:
+    """The image's folder, without asking apt: what it was called when the same was asked last; None if unknown."""
+    file = memo()
+    known, _, name = (file.read_text() if file.exists() else "").partition(" ")
+    return paths.lab() / name if name and known == recipe.key(packages.stamp()) else None
+
+
+def memo() -> Path:
+    return paths.lab() / "image.name"
 
 
 def prepare(say: Say) -> Path:
     """The image's folder, made first if it is not there; two callers never make it twice."""
-    sources = packages.sources()
+    known = remembered()
+    if known and known.is_dir():
+        return known
+    sources, key = packages.sources(), recipe.key(packages.stamp())
     image = paths.lab() / f"image-{recipe.digest(sources)}"
-    if image.is_dir():
-        return image
+    if not image.is_dir():
+        make(image, sources, say)
+    new = memo().with_suffix(".new")
+    new.write_text(f"{key} {image.name}")
+    new.replace(memo())
+    return image
+
+
+def make(image: Path, sources: packages.Sources, say: Say) -> None:
+    """Make the image under another name and give it its own when it is whole."""
     with locks.held(paths.lab() / "image.lock", say):
         if image.is_dir():
-            return image
-        for stale in paths.lab().glob("*.making"):
-            remove_tree(stale)
+            return
+        for unfinished in paths.lab().glob("*.making"):
+            remove_tree(unfinished)
         making = image.with_suffix(".making")
         making.mkdir()
         making.chmod(0o755)
@@ -44,15 +62,26 @@ def prepare(say: Say) -> Path:
         recipe.make(making, sources, line)
         making.replace(image)
     say(f"image: ready, {image.name}")
-    return image
 
 
 def discard_unused(used: set[str], say: Say) -> None:
     """Remove images of earlier versions that no node stands on; `used` holds the names to keep."""
     for folder in paths.lab().glob("image-*"):
-        if folder.is_dir() and folder.name not in used:
+        if folder.is_dir() and not folder.suffix and folder.name not in used:
             say(f"image: removing {folder.name}, which no node uses")
-            remove_tree(folder)
+            discard(folder)
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder in one step for whoever looks for it: a kill in the middle leaves no half under its name."""
+    discard_rest()
+    remove_tree(folder.replace(folder.with_suffix(".discarded")))
+
+
+def discard_rest() -> None:
+    """Finish a `discard` that was cut short."""
+    for folder in paths.lab().glob("*.discarded"):
+        remove_tree(folder)
 
 
 def remove_tree(folder: Path) -> None:

@@ -58,5 +58,6 @@ def ssh(address: str, *options: str) -> list[str]:
     return [
         "ssh", "-F", "none", "-i", str(identity()), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
         "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={known_hosts()}",
-        "-o", "GlobalKnownHostsFile=none", "-o", "ConnectTimeout=5", *options, f"ops@{address}",
+        "-o", "GlobalKnownHostsFile=none", "-o", "ConnectTimeout=5",
+        "-o", "ServerAliveInterval=5", *options, f"ops@{address}",
     ]  # fmt: skip

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from lab import cgroups, host, image, keys, machine, network, paths, state
+from lab import cgroups, host, image, machine, network, paths, state
 from lab.errors import LabRefused
 from lab.machine import Machine
 from lab.progress import Say
@@ -54,15 +53,7 @@ def ours() -> State | None:
 
 
 def begin() -> None:
-    """Note what must be undone, before anything is changed; what an earlier boot noted is dropped.
-
-    LabRefused for a cache whose name the mount options of a node's disk cannot hold.
-    """
-    if odd := sorted(set(str(paths.cache())) & set(":,\\\"' \n")):
-        raise LabRefused(
-            f"cache: found {' '.join(map(repr, odd))} in {paths.cache()}, wanted a path without, since it goes into "
-            "mount options; set SLIPWAY_CACHE to another folder"
-        )
+    """Note what must be undone, before anything is changed; what an earlier boot noted is dropped."""
     shutil.rmtree(paths.run(), ignore_errors=True)  # numbers of processes of an earlier boot are other processes' now
     state.save(State(boot_id=host.boot_id(), cache=str(paths.cache()), ip_forward=network.forwarding()))
 
@@ -78,7 +69,6 @@ def present() -> list[str]:
 
 def with_disks(names: Iterable[str], gpus: int, say: Say) -> list[Machine]:
     """The nodes of these names, each with a disk: the one it has, unless that is unfinished or its image is gone."""
-    discard_gone()
     kept = [each for name in names if (each := machine.existing(name)) and (paths.lab() / each.image).is_dir()]
     lacking = [name for name in names if name not in {each.name for each in kept}]
     if not lacking:
@@ -99,8 +89,8 @@ def bring_up(each: Machine, say: Say) -> None:
         network.heal(each.name)
     else:
         machine.start(each)
-    machine.wait_until_ready(each)
-    say(f"{each.name}: accepts ops@{each.address}")
+    failed = machine.wait_until_ready(each)
+    say(f"{each.name}: accepts ops@{each.address}" + (f", with failed units: {', '.join(failed)}" if failed else ""))
 
 
 def take_down(found: State | None, say: Say) -> None:
@@ -110,31 +100,20 @@ def take_down(found: State | None, say: Say) -> None:
     cgroups.empty("keepers")
     cgroups.remove_top()
     network.down(found.ip_forward if found else network.forwarding())
-    discard_gone()
     if paths.disks().exists():
-        paths.disks().rename(gone())  # so that a kill in the middle leaves no half of a disk under its name
-        discard_gone()
+        image.discard(paths.disks())
+    image.discard_rest()
     shutil.rmtree(paths.run(), ignore_errors=True)
     say(f"lab: down ({', '.join(names)})" if names or found else "lab: not up, nothing to do")
-
-
-def gone() -> Path:
-    return paths.disks().with_suffix(".gone")
-
-
-def discard_gone() -> None:
-    """Remove disks of a lab that is down."""
-    if gone().exists():
-        image.remove_tree(gone())
 
 
 def purge(say: Say) -> None:
     """Remove what outlives `lab.down`: images, keys and shared storage. Who pinned a host key must pin it anew."""
     lab = paths.lab()
-    for path in (paths.storage(), lab / "hostkeys", *lab.glob("image*"), *lab.glob("id_ed25519*"), keys.known_hosts()):
-        if path.exists():
-            say(f"purge: removing {path}")
-            image.remove_tree(path)
+    patterns = ("image-*", "image.*", "storage", "hostkeys", "id_ed25519*", "known_hosts")
+    for path in sorted({path for pattern in patterns for path in lab.glob(pattern)}):
+        say(f"purge: removing {path}")
+        image.discard(path)
     with suppress(OSError):  # not ours alone
         lab.rmdir()
 

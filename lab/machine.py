@@ -3,19 +3,20 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab import cgroups, host, image, keys, network, paths, processes
+from lab import ability, cgroups, host, image, keys, network, paths, processes
 from lab.errors import LabFailed
 from lab.processes import Process
 
 KEEPER = Path(__file__).with_name("keep-node.sh")
-GPU_MAJOR = 240  # reserved for local use, so no driver answers; a number of their own lets SLURM contain them
 READY_S = 120.0
+ASK = "systemctl is-system-running --wait; systemctl --failed --plain --no-legend"
 NETWORK_FILE = """\
 [Match]
 Name=host0
@@ -79,7 +80,9 @@ def create(machine: Machine) -> None:
         "etc/machine-id": hashlib.sha256(f"{machine.name} {keys.public(private)}".encode()).hexdigest()[:32] + "\n",
         "etc/systemd/network/10-lab.network": NETWORK_FILE.format(address=machine.address, gateway=network.GATEWAY),
         "etc/tmpfiles.d/slipway-lab-gpus.conf": "# Stand-ins for GPUs: device nodes that SLURM counts and contains.\n"
-        + "".join(f"c /dev/slipway-gpu{gpu} 0666 root root - {GPU_MAJOR}:{gpu}\n" for gpu in range(machine.gpus)),
+        + "".join(
+            f"c /dev/slipway-gpu{gpu} 0666 root root - {ability.GPU_MAJOR}:{gpu}\n" for gpu in range(machine.gpus)
+        ),
         "etc/ssh/ssh_host_ed25519_key": private.read_text(),
         "etc/ssh/ssh_host_ed25519_key.pub": keys.public(private) + "\n",
         "home/ops/.ssh/authorized_keys": keys.public(keys.identity()) + "\n",
@@ -143,20 +146,24 @@ def leader(name: str) -> int | None:
     return next((pid for pid in sorted(cgroups.pids(name)) if processes.is_init_of_a_node(pid)), None)
 
 
-def wait_until_ready(machine: Machine) -> None:
-    """Return when `ops` gets in with the pinned host key and may use sudo, and systemd has finished starting."""
+def wait_until_ready(machine: Machine) -> tuple[str, ...]:
+    """Return when `ops` gets in with the pinned host key and may use sudo, and systemd has finished starting.
+
+    The units that failed on the way are returned; none of a new node's do.
+    """
     deadline, said = time.monotonic() + READY_S, "no answer yet"
+    asked = [*keys.ssh(machine.address), f"sudo -n sh -c {shlex.quote(ASK)}"]
     while time.monotonic() < deadline:
         if not keeper(machine.name):
             raise LabFailed(f"{machine.name}: ended while it started; {console(machine.name)}")
         if network.answers(machine.address):
             done = subprocess.run(
-                [*keys.ssh(machine.address), "sudo -n systemctl is-system-running --wait"],
-                stdin=subprocess.DEVNULL, capture_output=True, text=True, env=host.environment(), check=False,
-            )  # fmt: skip
+                asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=host.environment(), check=False
+            )
             said = (done.stdout + done.stderr).strip()
-            if done.stdout.strip() in ("running", "degraded"):
-                return
+            state, *failed = done.stdout.splitlines() or [""]
+            if state in ("running", "degraded"):
+                return tuple(line.split()[0] for line in failed if line)
         time.sleep(0.1)
     raise LabFailed(f"{machine.name}: not ready after {READY_S:.0f} s, last heard: {said}; {console(machine.name)}")
 

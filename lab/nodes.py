@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from lab import cgroups, host, keys, lifecycle, locks, machine, network, packages, paths, state
+from lab import ability, cgroups, host, keys, lifecycle, locks, machine, network, packages, paths, state
 from lab.errors import LabRefused
 from lab.machine import Machine
 from lab.progress import Say, silent
@@ -35,8 +35,7 @@ def up(nodes: int = 3, gpus: int | None = None, say: Say = silent) -> list[Node]
     `gpus` is for nodes that are made now (8 unless given). Raises InputError, LabRefused or LabFailed.
     """
     lifecycle.refuse_numbers(nodes, gpus)
-    host.refuse_unless_able()
-    cgroups.refuse_unless_usable()
+    ability.refuse_unless_root()
     packages.install(say)
     with locks.held(paths.lock(), say):
         found = lifecycle.ours()
@@ -51,6 +50,7 @@ def up(nodes: int = 3, gpus: int | None = None, say: Say = silent) -> list[Node]
             if len(seen) == len(names) and all(node.state == "up" for node in seen):
                 say(f"lab: up already, nothing to do ({', '.join(names)})")
                 return seen
+        ability.refuse_unless_able()
         network.refuse_unless_free()
         if not found:
             lifecycle.begin()
@@ -67,7 +67,7 @@ def down(purge: bool = False, say: Say = silent) -> None:
 
     Nodes are cut off like at a power failure: their disks are thrown away with them. Storage, keys and image stay.
     """
-    host.refuse_unless_root()
+    ability.refuse_unless_root()
     with locks.held(paths.lock(), say):
         found = lifecycle.ours()
         if found:
@@ -128,7 +128,7 @@ def entering(name: str, argv: Sequence[str]) -> list[str]:
 
 def reboot(name: str, *, hard: bool = False, say: Say = silent) -> None:
     """Restart a node and wait for it; `hard` is a power cut. Its disk stays, what it had in memory does not."""
-    host.refuse_unless_root()
+    ability.refuse_unless_root()
     with locks.held(paths.lock(), say):
         each = known(name)
         before = machine.leader(name)

@@ -20,6 +20,7 @@ HOST = {
     "setpriv": "util-linux",
 }
 APT = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3")
+SCHEMES = ("http", "https")
 SETTINGS = re.compile(r'Acquire::(http|https|Check-|Retries|Force|AllowInsecure|AllowWeak)[^"]*"[^"]*";')
 
 
@@ -56,16 +57,27 @@ def install(say: Say) -> None:
     host.run([*APT, "install", "--no-install-recommends", *wanted])
 
 
-def known() -> bool:
-    """Whether apt here has read its sources; `sources` has to make it do so else."""
-    return bool(targets())
+def stamp() -> str:
+    """Changes whenever `sources` may, and costs nothing: asking apt takes a second."""
+    files = sorted(path for path in Path("/etc/apt").rglob("*") if path.is_file())
+    stamps = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return "\n".join([*stamps, *(f"{name}={value}" for name, value in sorted(proxies().items()))])
+
+
+def proxies() -> dict[str, str]:
+    """The proxy of this machine's environment, by scheme."""
+    named = {
+        scheme: os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY") for scheme in SCHEMES
+    }
+    return {scheme: proxy for scheme, proxy in named.items() if proxy}
 
 
 def sources() -> Sources:
     """Where this machine gets Debian 12 from; LabRefused if it has no such source."""
-    if not known():
-        host.run([*APT, "update"])  # apt knows a suite's code name only once it has read it
     found = targets()
+    if not found:
+        host.run([*APT, "update"])  # apt knows a suite's code name only once it has read it
+        found = targets()
     mirror = next((uri for uri, _, codename, _ in found if codename == SUITE), None)
     if mirror is None:
         raise LabRefused(
@@ -92,9 +104,8 @@ def targets() -> list[tuple[str, str, str, str]]:
 def settings() -> str:
     """apt's own network settings here, and the proxy of the environment where apt has none of its own."""
     lines = [line for line in host.run(["apt-config", "dump"]).splitlines() if SETTINGS.fullmatch(line)]
-    for scheme in ("http", "https"):
-        proxy = os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY")
-        if proxy and not any(line.startswith(f"Acquire::{scheme}::Proxy ") for line in lines):
+    for scheme, proxy in proxies().items():
+        if not any(line.startswith(f"Acquire::{scheme}::Proxy ") for line in lines):
             lines.append(f'Acquire::{scheme}::Proxy "{proxy}";')
     return "".join(f"{line}\n" for line in lines)
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, cast
 
 from hosts.errors import SlipwayError
-from lab import host, image, packages
+from lab import ability, image, packages
 from lab.progress import Say, speaker
 
 
@@ -31,20 +31,26 @@ def is_done() -> bool:
 
 
 def main() -> int:
-    """Prepare what is missing, with progress; an exit code."""
-    say = speaker()
+    """Prepare what is missing, with progress; an exit code. A part that fails does not stop the other."""
+    say, failed = speaker(), list[SlipwayError]()
     try:
-        host.refuse_unless_able()
+        ability.refuse_unless_root()
         packages.install(say)
-        left = [part for part in parts() if not part.is_done()]
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            for work in [pool.submit(part.prepare, say) for part in left]:
+        ability.refuse_unless_able()
+    except SlipwayError as refused:
+        failed.append(refused)
+    left = [] if failed else [part for part in parts() if not part.is_done()]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for work in [pool.submit(part.prepare, say) for part in left]:
+            try:
                 work.result()
-    except SlipwayError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    say("lab: prepared" if left else "lab: prepared already, nothing to do")
-    return 0
+            except SlipwayError as error:
+                failed.append(error)
+    for why in failed:
+        print(why, file=sys.stderr)
+    if not failed:
+        say("lab: prepared" if left else "lab: prepared already, nothing to do")
+    return max((why.exit_code for why in failed), default=0)
 
 
 if __name__ == "__main__":

@@ -36,10 +36,15 @@ ENABLED = {
 
 def digest(sources: Sources) -> str:
     """Names an image by all that it is made from; sha256, shortened to 16 digits."""
+    return key(SUITE, sources.mirror, sources.lines, sources.settings, host.run(["dpkg", "--print-architecture"]))
+
+
+def key(*texts: str) -> str:
+    """A hash of this recipe and of some texts."""
     whole = hashlib.sha256()
     for file in (Path(__file__), *ours()):
         whole.update(f"{file.name}\0{mode(file):o}\0".encode() + file.read_bytes() + b"\0")
-    for text in (SUITE, sources.mirror, sources.lines, sources.settings, host.run(["dpkg", "--print-architecture"])):
+    for text in texts:
         whole.update(text.encode() + b"\0")
     return whole.hexdigest()[:16]
 

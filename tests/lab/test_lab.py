@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hosts.errors import InputError
-from lab import cgroups, host, image, lifecycle, locks, paths, processes
+from lab import ability, cgroups, host, image, lifecycle, locks, paths, processes
 from lab.errors import LabFailed, LabRefused
 from lab.processes import Process
 from lab.progress import silent, speaker
@@ -265,16 +265,30 @@ def test_kernel_settings_of_the_machine_are_out_of_a_node_s_reach(lab: Elsewhere
     assert Path("/proc/sys/vm/max_map_count").read_text() == before
 
 
-def test_nodes_reach_out_under_the_machine_s_address(lab: Elsewhere) -> None:
-    with lab.start("unshare", "-n", "sh", "-c", "ip link set lo up; exec sleep 60") as outside:
-        lab.run("sleep", "0.3")
-        lab.run("ip", "link", "add", "wan", "type", "veth", "peer", "name", "wan", "netns", str(outside.pid))
-        lab.run("sh", "-c", "ip address add 192.0.2.1/24 dev wan; ip link set wan up")
+@pytest.mark.parametrize("policy", ["ACCEPT", "DROP"])
+def test_nodes_reach_out_under_the_machine_s_address(bare: Elsewhere, policy: str) -> None:
+    """Also where forwarding is dropped unless told otherwise, as on a machine with Docker."""
+    if host.which("iptables"):
+        bare.run("iptables", "-P", "FORWARD", policy)
+    elif policy == "DROP":
+        pytest.skip("this machine has no iptables")
+    before = bare.traces()
+    bare.python(UP)
+    with bare.start("unshare", "-n", "sh", "-c", "ip link set lo up; exec sleep 60") as outside:
+        until(lambda: Path(f"/proc/{outside.pid}/comm").read_text() == "sleep\n")
+        bare.run("ip", "link", "add", "wan", "type", "veth", "peer", "name", "wan", "netns", str(outside.pid))
+        bare.run("sh", "-c", "ip address add 192.0.2.1/24 dev wan; ip link set wan up")
         beyond = ["nsenter", f"--target={outside.pid}", "--net", "sh", "-c"]
-        lab.run(*beyond, "ip address add 192.0.2.2/24 dev wan; ip link set wan up")
+        bare.run(*beyond, "ip address add 192.0.2.2/24 dev wan; ip link set wan up")
         # That side has no route back to the nodes' network: an answer comes only to the machine's own address.
-        assert lab.on("dgx1", "ping -c1 -W5 192.0.2.2 >/dev/null && echo reached") == "reached"
+        assert bare.on("dgx1", "ping -c1 -W5 192.0.2.2 >/dev/null && echo reached") == "reached"
+        assert bare.on("dgx1", "ping -c1 -W5 login >/dev/null && echo reached") == "reached"
         outside.kill()
+    until(lambda: "wan" not in bare.run("ip", "-br", "link"))
+    bare.python(DOWN)
+    assert bare.traces() == before
+    if policy == "DROP":
+        bare.run("iptables", "-P", "FORWARD", "ACCEPT")
 
 
 def test_a_cut_node_is_seen_and_healed(lab: Elsewhere) -> None:
@@ -406,9 +420,30 @@ def test_only_root_gets_a_lab() -> None:
     os.seteuid(65534)
     try:
         with pytest.raises(LabRefused, match="the lab needs root, found user id 65534"):
-            host.refuse_unless_able()
+            ability.refuse_unless_able()
     finally:
         os.seteuid(0)
+
+
+def test_a_cache_that_cannot_hold_disks_is_refused(elsewhere: Elsewhere) -> None:
+    """An overlay cannot lie over another one: so it is in most containers."""
+    folder = elsewhere.cache / "overlay"
+    folder.mkdir()
+    script = f"""cd '{folder}'; mkdir lower upper work root
+        mount -n -t overlay x -o lowerdir=lower,upperdir=upper,workdir=work root
+        SLIPWAY_CACHE='{folder}/root/cache' exec {sys.executable} -c '{UP}'"""
+    with elsewhere.start("unshare", "-m", "sh", "-c", script) as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"{folder}/root/cache/lab cannot hold an overlay" in said
+    assert "set SLIPWAY_CACHE to another disk" in said
+
+
+def test_a_cache_whose_name_no_mount_can_hold_is_refused(elsewhere: Elsewhere) -> None:
+    with elsewhere.start("env", f"SLIPWAY_CACHE={elsewhere.cache}/a,b: c", sys.executable, "-c", UP) as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"cache: found ' ' ',' ':' in {elsewhere.cache}/a,b: c, wanted a path without" in said
 
 
 def test_a_tree_with_a_mount_inside_is_not_deleted(elsewhere: Elsewhere) -> None:
