@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 from hosts.fleet import Fleet
-from hosts.schema import Reader, describe
+from hosts.schema import Reader, describe, nearest
 from infra.deployment import Argument, LauncherConfig, Parallelism
 
 PREFIX = "slipway:"
@@ -39,6 +39,8 @@ def own_keys(file: Reader) -> dict[str, object]:
             own[text.removeprefix(PREFIX)] = value
         elif ":" not in text:
             file.problem(f"$.{text}", "a key without a namespace", f"{PREFIX}{text}")
+        elif nearest(text.partition(":")[0], (PREFIX[:-1],)):
+            file.problem(f"$.{text}", "a key of another namespace", f"{PREFIX}{text.partition(':')[2]}")
     return {key: value if key == "secrets" else _in_clear(file, f"$.{key}", value) for key, value in own.items()}
 
 

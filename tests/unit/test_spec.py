@@ -89,14 +89,14 @@ def test_one_wrong_value_is_one_problem(path: str, value: object, where: str, sa
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
     data = parse_yaml(
-        "config:\n  slipway:fleet: nowhere\n  slipway:model: gpt\n  slipway:port: 1\n"
+        "config:\n  slipwy:default: true\n  slipway:fleet: nowhere\n  slipway:model: gpt\n  slipway:port: 1\n"
         "  slipway:engine: {name: vllm, release: '0.19.1', args: {swap-space: 32, max-model-len: true}}\n"
         "  slipway:launcher: {name: slurm, time: 1-25}\n  engine: vllm\nconfigs: {}\n"
     )
     with pytest.raises(InputError) as caught:
         parse(data, tmp_path)
     assert {problem.where for problem in caught.value.problems} == {
-        "$ configs", "$.engine", "$.fleet", "$.model", "$.environment", "$.port", "$.launcher.time",
+        "$ configs", "$.engine", "$.slipwy:default", "$.fleet", "$.model", "$.environment", "$.port", "$.launcher.time",
         "$.engine.args.swap-space", "$.engine.args.max-model-len",
     }  # fmt: skip
     assert caught.value.exit_code == 2
