@@ -1,9 +1,16 @@
-"""Asks a served model for a token, and waits for one while it tells the phase; standard library only, runs on the login host.
+"""Asks a served model for a token, and waits for one while it tells the phase; runs on the login host.
 
-probe|wait STACK FOLDER PORT MODEL KEY_FILE TIMEOUT_S     `probe` prints `ready URL JOB`, `not ready: WHY` or `unknown: WHY`
-self       STACK FOLDER PORT MODEL KEY_FILE TIMEOUT_S     inside the job: asks on loopback and writes FOLDER/ready.json
+probe|wait STACK FOLDER PORT MODEL KEY_FILE TIMEOUT_S
+    `probe` prints `ready URL JOB`, `not ready: WHY` or `unknown: WHY`
+self STACK FOLDER PORT MODEL KEY_FILE TIMEOUT_S
+    inside the job: asks on loopback and writes FOLDER/ready.json
+
+Standard library of Python 3.10 only; sent by `hosts.resources.endpoint`.
 """
 
+from __future__ import annotations
+
+import http.client
 import json
 import os
 import re
@@ -12,10 +19,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PROGRESS = "\x1f"
 POLL_S = 1.0
+PROBE_TIMEOUT_S, WAIT_TIMEOUT_S = 20, 60
 NODE_PATIENCE_S = 60
+LOG_TAIL_BYTES = 4 << 20
 PHASES = (
     (re.compile(r"^slipway: (.+)"), "{}"),
     (re.compile(r"Starting to load model|Initializing a V1 LLM engine"), "loading the engine"),
@@ -23,18 +36,41 @@ PHASES = (
     (re.compile(r"Loading weights took ([\d.]+)"), "weights loaded in {} s"),
     (
         re.compile(
-            r"Capturing CUDA graphs|torch\.compile|init engine|GPU KV cache size|CPU KV cache|# (?:CPU|GPU|cuda|cpu) blocks"
+            r"Capturing CUDA graphs|torch\.compile|init engine|GPU KV cache size|CPU KV cache"
+            r"|# (?:CPU|GPU|cuda|cpu) blocks"
         ),
         "warming up",
     ),
     (re.compile(r"Application startup complete"), "waiting for the first token"),
 )
 FAILURE = re.compile(r"(?:ERROR|Traceback|Error:|error:|CUDA out of memory|slurmstepd: error|Killed|weights: )")
+CAUSE = re.compile(r"\w*(Error|Exception)\b.*:|out of memory|error:|weights: |slurmstepd")
 DEAD = re.compile(r"^\s*(?:raise |File |\^|~)")
+NO_TOKEN = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
+"""What `ask` raises where there is no completion: nobody listens, or what answers is no such server."""
 
 
-def ask(url, model, key, timeout_s):
-    """The number of tokens of one short completion. Raises OSError or ValueError with the reason."""
+class Served(NamedTuple):
+    """What a stack serves: its job's folder and port, the model's name in requests, the file of the key."""
+
+    stack: str
+    folder: str
+    port: str
+    model: str
+    key_file: str
+
+
+class Job(NamedTuple):
+    """A row of squeue; `node` is the one that its script runs on."""
+
+    id: str
+    state: str
+    node: str
+    reason: str
+
+
+def ask(url: str, model: str, key: str, timeout_s: float) -> int:
+    """The number of tokens of one short completion. Raises one of NO_TOKEN with the reason."""
     body = {"model": model, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4}
     request = urllib.request.Request(
         f"{url}/v1/chat/completions",
@@ -52,36 +88,38 @@ def ask(url, model, key, timeout_s):
     return tokens
 
 
-def jobs(stack):
-    """[(id, state, node, reason)] of the stack's jobs, newest first; raises OSError where squeue fails."""
+def jobs(stack: str) -> list[Job]:
+    """The stack's jobs, live ones first and then newest first. Raises OSError where squeue fails."""
     command = ["squeue", "--noheader", "--states=all", f"--name=slipway-{stack}", "--format=%i|%T|%B|%r|%k"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
         raise OSError(f"squeue failed: {done.stderr.strip()}")
     rows = [line.split("|", 4) for line in done.stdout.splitlines()]
-    ours = [(r[0], r[1], r[2], r[3]) for r in rows if len(r) == 5 and f"slipway={stack}," in r[4]]
+    ours = [Job(*row[:4]) for row in rows if len(row) == 5 and f"slipway={stack}," in row[4]]
     return sorted(
         ours,
-        key=lambda row: (row[1] in ("RUNNING", "PENDING", "CONFIGURING"), int(re.sub(r"\D.*", "", row[0]) or 0)),
+        key=lambda job: (job.state in ("RUNNING", "PENDING", "CONFIGURING"), int(re.sub(r"\D.*", "", job.id) or 0)),
         reverse=True,
     )
 
 
-def key_of(path):
+def key_of(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         return file.read().strip()
 
 
-def log_of(folder, job):
+def log_of(folder: str, job: str) -> list[str]:
+    """The last lines of a job's log, a progress bar's states as lines of their own; none where there is no log."""
     try:
         with open(f"{folder}/job-{job}.out", "rb") as file:
-            file.seek(max(0, os.path.getsize(file.name) - (4 << 20)))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))
             return file.read().decode("utf-8", "replace").replace("\r", "\n").splitlines()
     except OSError:
         return []
 
 
-def phase_of(lines):
+def phase_of(lines: Sequence[str]) -> str:
+    """How far the start has come, by the last line that tells."""
     phase = "starting"
     for line in lines:
         for pattern, text in PHASES:
@@ -91,116 +129,107 @@ def phase_of(lines):
     return phase
 
 
-def cause_of(lines):
-    """The first failing rank's error: the last line of its first traceback, or the first line that says error; then the end."""
+def cause_of(lines: Sequence[str]) -> list[str]:
+    """The errors of the first failing rank's block, or the block's first lines where none reads like one; the end."""
     for n, line in enumerate(lines):
         if FAILURE.search(line):
             block = lines[n : n + 60]
-            last = [
-                b
-                for b in block
-                if re.search(r"\w*(Error|Exception)\b.*:|out of memory|error:|weights: |slurmstepd", b)
-                and not DEAD.search(b)
-            ]
-            return [*(last[:3] or block[:3]), "the log ends:", *lines[-5:]]
+            causes = [b for b in block if CAUSE.search(b) and not DEAD.search(b)]
+            return [*(causes[:3] or block[:3]), "the log ends:", *lines[-5:]]
     return ["the log ends:", *lines[-8:]] if lines else ["its log is empty"]
 
 
-def self_reported(folder, job):
+def self_reported(folder: str, job: str) -> bool:
+    """Whether the job itself got a token."""
     try:
         with open(f"{folder}/ready.json", encoding="utf-8") as file:
-            return json.load(file).get("job") == job
+            return bool(json.load(file).get("job") == job)
     except (OSError, ValueError):
         return False
 
 
-def look(stack, folder, port, model, key_file, timeout_s):
-    """(verdict, text, job): verdict is ready, waiting, dead or none."""
-    rows = jobs(stack)
-    if not rows:
+def look(served: Served, timeout_s: float) -> tuple[str, str, str]:
+    """(verdict, text, job): verdict is ready, waiting, dead or none. Raises OSError or TimeoutExpired by squeue."""
+    found = jobs(served.stack)
+    if not found:
         return "none", "no job of this stack is in the queue", ""
-    job, state, node, reason = rows[0]
-    if state in ("PENDING", "CONFIGURING"):
-        return "waiting", f"job {job} is queued: {reason}", job
-    if state not in ("RUNNING", "SUSPENDED"):
-        return "dead", f"job {job} is {state}", job
-    url = f"http://{node}:{port}"
+    job = found[0]
+    if job.state in ("PENDING", "CONFIGURING"):
+        return "waiting", f"job {job.id} is queued: {job.reason}", job.id
+    if job.state not in ("RUNNING", "SUSPENDED"):
+        return "dead", f"job {job.id} is {job.state}", job.id
+    url = f"http://{job.node}:{served.port}"
     try:
-        ask(url, model, key_of(key_file), timeout_s)
-        return "ready", f"{url} {job}", job
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = getattr(error, "reason", None) or error
-        refused = isinstance(why, ConnectionRefusedError)
-        if not refused and isinstance(error, OSError) and self_reported(folder, job):
-            return "ready", f"{url} {job}", job  # the fabric is closed to the login host; the job asked itself
-        if not refused and isinstance(error, ValueError):
-            return "waiting", f"job {job} on {node} answers {error}", job
-        return "waiting", f"job {job} on {node}: {phase_of(log_of(folder, job))}", job
+        ask(url, served.model, key_of(served.key_file), timeout_s)
+    except NO_TOKEN as error:
+        refused = isinstance(getattr(error, "reason", None) or error, ConnectionRefusedError)
+        # the fabric may be closed to the login host; then what the job asked itself counts
+        if refused or not isinstance(error, OSError) or not self_reported(served.folder, job.id):
+            if isinstance(error, ValueError):
+                return "waiting", f"job {job.id} on {job.node} answers {error}", job.id
+            return "waiting", f"job {job.id} on {job.node}: {phase_of(log_of(served.folder, job.id))}", job.id
+    return "ready", f"{url} {job.id}", job.id
 
 
-def probe(stack, folder, port, model, key_file, _timeout_s):
+def probe(served: Served, _timeout_s: float) -> None:
+    """Prints the state; ids and phases move while nothing changes, and what a plan is re-checked against must not."""
     try:
-        verdict, text, _ = look(stack, folder, port, model, key_file, 20)
+        verdict, text, _ = look(served, PROBE_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"unknown: {error}")
         return
-    # ids and phases move while nothing changes: what a plan is re-checked against must not
-    print(
-        f"ready {text}"
-        if verdict == "ready"
-        else f"not ready: {'its job is dead' if verdict in ('dead', 'none') else 'starting'}"
-    )
+    if verdict == "ready":
+        print(f"ready {text}")
+    else:
+        print(f"not ready: {'its job is dead' if verdict in ('dead', 'none') else 'starting'}")
 
 
-def wait(stack, folder, port, model, key_file, timeout_s):
+def wait(served: Served, timeout_s: float) -> None:
+    """Returns with the first token; exits with the cause where the job dies, or `timeout_s` after it began to run."""
     began = running_since = time.monotonic()
-    shown, shown_at, missing_since = "", 0.0, None
+    shown, shown_at = "", 0.0
+    missing_since: float | None = None
     while True:
         now = time.monotonic()
         try:
-            verdict, text, job = look(stack, folder, port, model, key_file, 60)
+            verdict, text, job = look(served, WAIT_TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired) as error:
             verdict, text, job = "unknown", str(error), ""
         if verdict == "ready":
             print(f"{PROGRESS}ready after {now - began:.0f} s: {text.split()[0]}", flush=True)
             return
         if verdict == "dead":
-            sys.exit(
-                "\n".join(
-                    [
-                        f"{text} before it was ready; the first error in {folder}/job-{job}.out:",
-                        *cause_of(log_of(folder, job)),
-                    ]
-                )
-            )
+            what = f"{text} before it was ready; the first error in {served.folder}/job-{job}.out:"
+            sys.exit("\n".join([what, *cause_of(log_of(served.folder, job))]))
         missing_since = (missing_since or now) if verdict in ("none", "unknown") else None
         if missing_since and now - missing_since > NODE_PATIENCE_S:
             sys.exit(f"{text}, for {NODE_PATIENCE_S} s")
         if "queued" in text:
             running_since = now
-        if now - running_since > float(timeout_s):
-            sys.exit(
-                "\n".join([f"no token {timeout_s} s after the job started: {text}", *cause_of(log_of(folder, job))])
-            )
+        if now - running_since > timeout_s:
+            what = f"no token {timeout_s:.0f} s after the job started: {text}"
+            sys.exit("\n".join([what, *cause_of(log_of(served.folder, job))]))
         if text != shown or now - shown_at > 10:
             print(f"{PROGRESS}{text} ({now - began:.0f} s)", flush=True)
             shown, shown_at = text, now
         time.sleep(POLL_S)
 
 
-def ask_self(_stack, folder, port, model, key_file, timeout_s):
-    end = time.monotonic() + float(timeout_s)
+def ask_self(served: Served, timeout_s: float) -> None:
+    """Writes `ready.json` once the job's own server gives a token; gives up without a word after `timeout_s`."""
+    end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         try:
-            tokens = ask(f"http://127.0.0.1:{port}", model, key_of(key_file), 60)
-        except (OSError, ValueError, KeyError, TypeError):
+            tokens = ask(f"http://127.0.0.1:{served.port}", served.model, key_of(served.key_file), WAIT_TIMEOUT_S)
+        except NO_TOKEN:
             time.sleep(POLL_S)
             continue
-        with open(f"{folder}/ready.json.new", "w", encoding="utf-8") as file:
+        with open(f"{served.folder}/ready.json.new", "w", encoding="utf-8") as file:
             json.dump({"job": os.environ.get("SLURM_JOB_ID", ""), "tokens": tokens}, file)
-        os.replace(f"{folder}/ready.json.new", f"{folder}/ready.json")
+        os.replace(f"{served.folder}/ready.json.new", f"{served.folder}/ready.json")
         return
 
 
 if __name__ == "__main__":
-    {"probe": probe, "wait": wait, "self": ask_self}[sys.argv[1]](*sys.argv[2:])
+    modes = {"probe": probe, "wait": wait, "self": ask_self}
+    modes[sys.argv[1]](Served(*sys.argv[2:7]), float(sys.argv[7]))

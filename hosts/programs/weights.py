@@ -1,21 +1,45 @@
-"""Reads, verifies and copies a model's files on a host; standard library only, sent by `hosts.resources.weights`.
+"""Reads, verifies and copies a model's files on a host; sent by `hosts.resources.weights`.
 
-probe PATH RECORD                     prints `file SHA256 SIZE NAME` for each file (`?` where not hashed yet) and `wrong WHAT`
-make  PATH RECORD MANIFEST [SOURCE]   copies what is missing or altered from SOURCE, hashes all, and compares with MANIFEST
-check PATH RECORD MANIFEST            exits 3 naming what is missing or altered; reads only what changed since `make`
+probe PATH RECORD
+    prints `file SHA256 SIZE NAME` for each file (`?` where not hashed yet) and `wrong WHAT`
+make PATH RECORD MANIFEST [SOURCE]
+    copies what is missing or altered from SOURCE, hashes all, and compares with MANIFEST
+check PATH RECORD MANIFEST
+    exits 3 naming what is missing or altered; reads only what changed since `make`
+
+Standard library of Python 3.10 only.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import os
 import sys
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    Found = Mapping[str, tuple[str, int]]
+    """By name: sha256 (`?` where it is not known) and size in bytes."""
 
 SMALL_BYTES = 32 << 20
 """Files up to this size are hashed at each probe; larger ones when their size or time of change moved."""
+CHUNK_BYTES = 8 << 20
+MAX_HEADER_BYTES = 1 << 28
 IGNORED = (".cache", ".git", ".slipway-partial")
 
 
-def files(path):
+class Record(TypedDict):
+    """What was hashed: size, mtime in ns, inode and sha256 by name, and the manifest that was accepted in the end."""
+
+    files: dict[str, list[int | str]]
+    accepted: list[str] | None
+
+
+def files(path: str) -> Iterator[tuple[str, str]]:
+    """(name below the path, full path) of each file, in the order of names."""
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(f for f in folders if f not in IGNORED)
         for name in sorted(names):
@@ -24,10 +48,10 @@ def files(path):
                 yield os.path.relpath(full, path), full
 
 
-def sha256(full, say=None):
+def sha256(full: str, say: Callable[[int], None] | None = None) -> str:
     digest, done = hashlib.sha256(), 0
     with open(full, "rb") as file:
-        while chunk := file.read(8 << 20):
+        while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             done += len(chunk)
             if say and done % (1 << 30) == 0:
@@ -35,35 +59,37 @@ def sha256(full, say=None):
     return digest.hexdigest()
 
 
-def load(record):
+def load(record_path: str) -> Record:
+    """The record; one that is missing or damaged is an empty one, and everything is hashed again."""
     try:
-        with open(record, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError):
+        with open(record_path, encoding="utf-8") as file:
+            found = json.load(file)
+        return {"files": dict(found["files"]), "accepted": found["accepted"]}
+    except (OSError, ValueError, KeyError, TypeError):
         return {"files": {}, "accepted": None}
 
 
-def stamp(full):
+def stamp(full: str) -> list[int | str]:
     status = os.stat(full)
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def known(record, name, full):
+def known(record: Record, name: str, full: str) -> str:
     """The sha256 of a file where it is known or cheap, else `?`."""
     if os.path.getsize(full) <= SMALL_BYTES:
         return sha256(full)
     entry = record["files"].get(name)
-    return entry[3] if entry and entry[:3] == stamp(full) else "?"
+    return str(entry[3]) if entry and entry[:3] == stamp(full) else "?"
 
 
-def index_problems(path):
+def index_problems(path: str) -> Iterator[str]:
     """Shards that the index names and the folder lacks, or whose size is not what their own header says."""
-    names = set()
+    names: set[str] = set()
     for index in (n for n in sorted(os.listdir(path)) if n.endswith(".safetensors.index.json")):
         try:
             with open(os.path.join(path, index), encoding="utf-8") as file:
-                names |= set(json.load(file)["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+                names.update(map(str, json.load(file)["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield f"{index} can't be read: {error}"
     names |= {n for n in os.listdir(path) if n.endswith(".safetensors")}
     if not names:
@@ -76,39 +102,50 @@ def index_problems(path):
             yield f"{name} is missing"
             continue
         try:
-            with open(full, "rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(length)) if length < 1 << 28 else {}
-            end = max(t["data_offsets"][1] for n, t in header.items() if n != "__metadata__")
-        except (OSError, ValueError, KeyError, TypeError):
+            wanted = size_by_header(full)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             yield f"{name} has no valid safetensors header"
             continue
-        if os.path.getsize(full) != 8 + length + end:
-            yield f"{name} has {os.path.getsize(full)} bytes, its header says {8 + length + end}"
+        if os.path.getsize(full) != wanted:
+            yield f"{name} has {os.path.getsize(full)} bytes, its header says {wanted}"
 
 
-def read(path, record):
+def size_by_header(full: str) -> int:
+    """How many bytes a safetensors file has by its own header. Raises whatever a header that is none leads to."""
+    with open(full, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length)) if length < MAX_HEADER_BYTES else {}
+    return 8 + length + max(int(t["data_offsets"][1]) for n, t in header.items() if n != "__metadata__")
+
+
+def read(path: str, record: Record) -> Found:
     return {name: (known(record, name, full), os.path.getsize(full)) for name, full in files(path)}
 
 
-def differences(found, manifest):
-    for line in manifest:
-        digest, size, name = line.split(" ", 2)
-        if name not in found:
-            yield f"{name} is missing"
-        elif found[name][0] == "?":
-            yield f"{name} was altered after it was verified (or never verified)"
-        elif found[name] != (digest, int(size)):
-            yield f"{name} differs: {found[name][1]} bytes, sha256 {found[name][0][:12]}…; wanted {size} bytes, {digest[:12]}…"
+def difference(found: Found, line: str) -> str:
+    """How a file is not as its line in a manifest says; "" where it is."""
+    digest, size, name = line.split(" ", 2)
+    if name not in found:
+        return f"{name} is missing"
+    was, bytes_there = found[name]
+    if was == "?":
+        return f"{name} was altered after it was verified (or never verified)"
+    if (was, bytes_there) != (digest, int(size)):
+        return f"{name} differs: {bytes_there} bytes, sha256 {was[:12]}…; wanted {size} bytes, {digest[:12]}…"
+    return ""
 
 
-def lines_of(manifest, record):
-    with open(manifest, encoding="utf-8") as file:
-        lines = [line for line in file.read().splitlines() if line]
-    return lines or record["accepted"] or []
+def differences(found: Found, manifest: Sequence[str]) -> Iterator[str]:
+    return filter(None, (difference(found, line) for line in manifest))
 
 
-def probe(path, record_path):
+def manifest_of(path: str) -> list[str]:
+    with open(path, encoding="utf-8") as file:
+        return [line for line in file.read().splitlines() if line]
+
+
+def probe(path: str, record_path: str) -> None:
+    """Prints what is there and what is wrong with it; `end` last, so that a cut list is not taken for all."""
     if not os.path.isdir(path):
         print("absent")
         return
@@ -124,34 +161,26 @@ def probe(path, record_path):
     print("end")
 
 
-def check(path, record_path, manifest):
+def check(path: str, record_path: str, manifest: str) -> None:
+    """Exits 3 where the files are not the manifest's, or not the accepted ones where the manifest is empty."""
     record = load(record_path)
-    wanted = lines_of(manifest, record)
+    wanted = manifest_of(manifest) or record["accepted"] or []
     wrong = list(differences(read(path, record), wanted)) if os.path.isdir(path) else [f"{path} is missing"]
     for line in wrong or ([] if wanted else ["nothing was ever verified here"]):
         print(f"weights: {path}: {line}")
     sys.exit(3 if wrong or not wanted else 0)
 
 
-def make(path, record_path, manifest, source=""):
+def make(path: str, record_path: str, manifest: str, source: str = "") -> None:
+    """Leaves a record of a folder that is right; exits with every line of what is not."""
     record = load(record_path)
-    wanted = lines_of(manifest, {"accepted": None})
+    wanted = manifest_of(manifest)
     if source:
         copy(path, record, wanted, source)
     if not os.path.isdir(path):
         sys.exit(f"{path} is missing; put the model there, or name a source to copy it from")
     wrong = list(index_problems(path))
-    total = sum(os.path.getsize(full) for _, full in files(path)) or 1
-    done = 0
-    for name, full in files(path):
-        if known(record, name, full) == "?":
-            now = stamp(full)
-            digest = sha256(
-                full, lambda n, base=done: print(f"verifying {path}: {100 * (base + n) // total} %", flush=True)
-            )
-            record["files"][name] = [*now, digest]
-            save(record_path, record)
-        done += os.path.getsize(full)
+    total = hash_all(path, record_path, record)
     found = read(path, record)
     if not wanted:
         wanted = record["accepted"] or [f"{digest} {size} {name}" for name, (digest, size) in sorted(found.items())]
@@ -163,13 +192,30 @@ def make(path, record_path, manifest, source=""):
     print(f"verified {len(wanted)} files, {total} bytes")
 
 
-def copy(path, record, wanted, source):
+def hash_all(path: str, record_path: str, record: Record) -> int:
+    """Hashes what is not known and records each file at once; the size of all files in bytes."""
+    total = sum(os.path.getsize(full) for _, full in files(path))
+    done = 0
+
+    def say(read_bytes: int) -> None:
+        print(f"verifying {path}: {100 * (done + read_bytes) // total} %", flush=True)
+
+    for name, full in files(path):
+        if known(record, name, full) == "?":
+            now = stamp(full)
+            record["files"][name] = [*now, sha256(full, say)]
+            save(record_path, record)
+        done += os.path.getsize(full)
+    return total
+
+
+def copy(path: str, record: Record, wanted: Sequence[str], source: str) -> None:
     """Copies each file that is missing or differs, beside its place and then over it; a cut copy is begun anew."""
     if not os.path.isdir(source):
         sys.exit(f"the source {source} is missing")
     names = [line.split(" ", 2)[2] for line in wanted] or [name for name, _ in files(source)]
     found = read(path, record) if os.path.isdir(path) else {}
-    good = {line.split(" ", 2)[2] for line in wanted} - {d.split(" ")[0] for d in differences(found, wanted)}
+    good = {line.split(" ", 2)[2] for line in wanted if not difference(found, line)}
     for n, name in enumerate(names):
         start, target = os.path.join(source, name), os.path.join(path, name)
         if name in good:
@@ -179,16 +225,17 @@ def copy(path, record, wanted, source):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         print(f"copying {name} ({n + 1} of {len(names)})", flush=True)
         with open(start, "rb") as reader, open(target + ".slipway-partial", "wb") as writer:
-            while chunk := reader.read(8 << 20):
+            while chunk := reader.read(CHUNK_BYTES):
                 writer.write(chunk)
         os.replace(target + ".slipway-partial", target)
 
 
-def save(record_path, record):
+def save(record_path: str, record: Record) -> None:
     with open(record_path + ".new", "w", encoding="utf-8") as file:
         json.dump(record, file)
     os.replace(record_path + ".new", record_path)
 
 
 if __name__ == "__main__":
-    {"probe": probe, "make": make, "check": check}[sys.argv[1]](*sys.argv[2:])
+    modes: dict[str, Callable[..., None]] = {"probe": probe, "make": make, "check": check}
+    modes[sys.argv[1]](*sys.argv[2:])
