@@ -31,9 +31,7 @@ def machine(host: Host, fleet: Fleet) -> tuple[Requirement, ...]:
     place = f"hosts/inventory/{fleet.name}.yaml"
     required = [
         _require("root", "root", f"give {host.user} sudo without a password, or log in as root ({place})"),
-        _require(
-            "os", "Debian 12, Ubuntu 22.04 or 24.04 (DGX OS 6, 7)", "install one of them", supported=SUPPORTED_OS
-        ),
+        _require("os", "Debian 12, Ubuntu 22.04 or 24.04 (DGX OS 6, 7)", "install one of them", supported=SUPPORTED_OS),
     ]
     if fleet.slurm == "ours":
         existing = f"set `slurm: existing` in {place} to use that cluster as it is, or take the host off it first"

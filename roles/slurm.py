@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hosts.fleet import Fleet, Gpus, Host
 from hosts.resources.files import Directory, File
-from hosts.resources.system import Package, Unit
+from hosts.resources.system import Package, Requirement, Unit
 from hosts.state import Resource, fingerprint
 from roles import render
 
@@ -24,6 +24,7 @@ def slurm(host: Host, fleet: Fleet) -> tuple[Resource, ...]:
     daemon = "slurmctld" if controller else "slurmd"
     state = Directory(path="/var/lib/slurm/slurmctld", mode="0700", owner="slurm", group="slurm")
     return (
+        *((_jobs_survive(fleet),) if controller else ()),
         Package(names=("slurm-client", daemon)),
         Directory(path=CONF),
         *(File(path=path, content=text, guard=True) for path, text in files.items()),
@@ -41,14 +42,13 @@ def slurm(host: Host, fleet: Fleet) -> tuple[Resource, ...]:
 
 def conf_files(fleet: Fleet) -> dict[str, str]:
     """The content of each file below /etc/slurm, by path."""
-    nodes = [_node(host, host.gpus) for host in fleet.nodes if host.gpus]
     memory_per_cpu_mib = min(host.memory_mib // host.cpus for host in fleet.nodes)
     context: Mapping[str, object] = {
         "fleet": fleet.name,
         "controller": fleet.login,
         "completions": COMPLETIONS,
         "partition": fleet.partition,
-        "nodes": nodes,
+        "nodes": _nodes(fleet),
         "memory_per_cpu_mib": memory_per_cpu_mib,
         "stand_in": fleet.stand_in,
     }
@@ -58,6 +58,19 @@ def conf_files(fleet: Fleet) -> dict[str, str]:
 def gpu_type(model: str) -> str:
     """A GPU's name as a GRES type: `NVIDIA H200` is `h200`."""
     return re.sub(r"[^a-z0-9]+", "_", model.lower().removeprefix("nvidia")).strip("_") or "gpu"
+
+
+def _jobs_survive(fleet: Fleet) -> Requirement:
+    return Requirement(
+        name="gres-change",
+        check=render("checks/gres-change.sh.j2", nodes=_nodes(fleet)),
+        wanted="no jobs on a node whose GPUs change",
+        fix="drain the node and wait until it is idle: SLURM kills the jobs of a node whose GPUs change",
+    )
+
+
+def _nodes(fleet: Fleet) -> list[dict[str, str | int]]:
+    return [_node(host, host.gpus) for host in fleet.nodes if host.gpus]
 
 
 def _node(host: Host, gpus: Gpus) -> dict[str, str | int]:
