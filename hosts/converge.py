@@ -1,6 +1,7 @@
 """Gather, plan, apply, verify: three trips a host and stage, hosts side by side, nothing written unless all can be.
 
-Only this module and `hosts.remote` talk to machines. Every front end calls `converge`; there is no second way to change a host.
+Only this module and `hosts.remote` talk to machines. Every front end calls `converge`; there is no second way to change
+a host.
 """
 
 import base64
@@ -148,7 +149,7 @@ def gather(stage: Stage, connect: Connect) -> Facts:
 
 
 def plan(stage: Stage, facts: Facts, *, absent: bool = False) -> Plan:
-    """The changes that lead from the facts to the stage (or, `absent`, to nothing of it), and what forbids them. Pure."""
+    """The changes from the facts to the stage (or, `absent`, to nothing of it), and what forbids them. Pure."""
     changes: list[Change] = []
     blocked: list[str] = [str(error) for error in facts.unreachable.values()]
     for host, resources in stage.hosts.items():
@@ -185,8 +186,9 @@ def converge(
 ) -> Report:
     """Brings a stage to its desired state (or away, `absent`) and proves it.
 
-    Returns a report whose outcomes carry each host's error; raises Unreachable (all hosts in one message) or Blocked where the
-    preflight of any host says no, and then nothing was written on any. With `keep_going` the hosts that passed go on alone.
+    Returns a report whose outcomes carry each host's error; raises Unreachable (all hosts in one message) or Blocked
+    where the preflight of any host says no, and then nothing was written on any. With `keep_going` the hosts that
+    passed go on alone.
     """
     wires = {host: _Wire(host, connect) for host in stage.hosts}
     facts = _gather(stage, wires)
@@ -209,7 +211,14 @@ def converge(
         if host in refused:
             return wires[host].outcome((), error=refused[host])
         return _apply_host(
-            wires[host], todo.of(host), stage, absent, secrets, lock_dir if stage.lock else None, holder, say
+            wires[host],
+            todo.of(host),
+            stage,
+            absent=absent,
+            secrets=secrets,
+            lock_dir=lock_dir if stage.lock else None,
+            holder=holder,
+            say=say,
         )
 
     with _pool(stage) as pool:
@@ -270,6 +279,7 @@ def _apply_host(
     wire: _Wire,
     changes: Sequence[Change],
     stage: Stage,
+    *,
     absent: bool,
     secrets: Secrets | None,
     lock_dir: str | None,
@@ -283,7 +293,7 @@ def _apply_host(
         if not changes:
             break
         try:
-            _apply_once(wire, changes, applied, secrets, lock_dir, holder, say)
+            _apply_once(wire, changes, applied, secrets=secrets, lock_dir=lock_dir, holder=holder, say=say)
             break
         except ChangedSincePlan as error:
             if attempt + 1 == ATTEMPTS:
@@ -306,6 +316,7 @@ def _apply_once(
     wire: _Wire,
     changes: Sequence[Change],
     applied: list[str],
+    *,
     secrets: Secrets | None,
     lock_dir: str | None,
     holder: str,
@@ -355,11 +366,8 @@ def _incomplete(
     said = " ".join(output.stderr.split())[-400:]
     if not frames and output.status > 0:
         if "password is required" in said or "sudo" in said:
-            return Blocked(
-                [
-                    f"{host}: sudo: {said}; the fleet's user needs sudo without a password, or `sudo: false` in the fleet file"
-                ]
-            )
+            fix = "the fleet's user needs sudo without a password, or `sudo: false` in the fleet file"
+            return Blocked([f"{host}: sudo: {said}; {fix}"])
         return Failed(f"{host}: the shell exited {output.status} before anything ran: {said or 'no message'}")
     done = ", ".join(applied) or "nothing"
     rest = ", ".join(key for key in planned if key not in applied)

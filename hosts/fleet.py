@@ -64,7 +64,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """Machines that belong together. `price_per_gpu_hour` is text in the fleet's currency, "" where nobody named one."""
+    """Machines that belong together. `price_per_gpu_hour` is text in the fleet's currency, "" where nobody named it."""
 
     name: str
     hosts: tuple[Host, ...]

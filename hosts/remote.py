@@ -1,7 +1,6 @@
 """One SSH connection a host for the life of a process, with pinned host keys, and scripts sent through its sessions."""
 
 import base64
-import os
 import socket
 import threading
 import time
@@ -86,7 +85,7 @@ class Connections:
 
 
 class SshRemote:
-    """A script runner over one connection: `sudo -n bash -s` (or bash, where the host has no sudo), fed through stdin."""
+    """Runs scripts over one connection, fed through stdin to `sudo -n bash -s` (bash, where the host has no sudo)."""
 
     def __init__(self, connection: Connection, host: Host, stop: threading.Event | None = None) -> None:
         self.connection = connection
@@ -198,7 +197,8 @@ def _connection(fleet: Fleet, host: Host) -> Connection:
         connection.open()
     except paramiko.BadHostKeyException as error:
         raise WrongHostKey(
-            f"{where}: shows the host key {_fingerprint(error.key)}, but the fleet pins {_fingerprint(error.expected_key)}; "
+            f"{where}: shows the host key {_fingerprint(error.key)}, "
+            f"but the fleet pins {_fingerprint(error.expected_key)}; "
             f"if the machine was installed anew, check it and run: invoke enroll --fleet {fleet.name} {host.address}"
         ) from error
     except paramiko.AuthenticationException as error:
@@ -230,7 +230,7 @@ def _connection(fleet: Fleet, host: Host) -> Connection:
 
 
 def _unopened(fleet: Fleet, host: Host, gateway: Connection | None) -> Connection:
-    identity = fleet.identity and os.path.expanduser(fleet.identity)
+    identity = fleet.identity and str(_expanded(fleet.identity))
     connection = Connection(
         host.address,
         user=host.user,
@@ -259,11 +259,19 @@ def pinned_keys(fleet: Fleet, host: Host, name: str) -> list[tuple[str, paramiko
     if host.host_key:
         algorithm, _, encoded = host.host_key.partition(" ")
         return [(algorithm, paramiko.PKey.from_type_string(algorithm, base64.b64decode(encoded.split()[0])))]
-    path = Path(os.path.expanduser(fleet.known_hosts)) if fleet.known_hosts else None
+    path = _expanded(fleet.known_hosts) if fleet.known_hosts else None
     if path is None or not path.is_file():
         return []
     found = paramiko.HostKeys(str(path)).lookup(name)
     return list(found.items()) if found else []
+
+
+def _expanded(path: str) -> Path:
+    """The path with `~` as a home folder; the `~name` of nobody stays, and is found missing where it is opened."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _fingerprint(key: paramiko.PKey) -> str:

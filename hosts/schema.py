@@ -1,4 +1,4 @@
-"""Strict, bounded reading of YAML: every problem is kept with its `$.path`, and unknown keys name the nearest valid one."""
+"""Strict, bounded reading of YAML: every problem is kept with its `$.path`, unknown keys name the nearest valid one."""
 
 import difflib
 import re
@@ -15,7 +15,7 @@ MAX_FILE_BYTES = 1 << 20
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 less its traps: `on` and `no` stay text as in YAML 1.2 (Pulumi reads 1.2), and a key twice is an error."""
+    """YAML 1.1 less its traps: `on` and `no` stay text as in YAML 1.2 (Pulumi reads 1.2); a key twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         seen: set[str] = set()
@@ -76,7 +76,7 @@ def parse_yaml(text: str) -> object:
 
 
 class Reader:
-    """One mapping of a file; each read checks one key, and wrong ones become problems while a harmless value is returned."""
+    """One mapping of a file; each read checks one key; a wrong one becomes a problem and reads as a harmless value."""
 
     def __init__(self, data: object, file: str, path: str = "$", problems: list[Problem] | None = None) -> None:
         self.file = file

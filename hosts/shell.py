@@ -1,9 +1,9 @@
 """Many probes or steps in one script, and its output back into one text each.
 
-The script is one compound command: bash runs nothing of it before it has read all of it, so a script cut in transfer runs
-nothing. Each frame is a subshell without standard input, so that no command swallows the rest of the script or ends it.
-Frames start with byte 0x1e and a token of the script itself: banners before it and odd bytes inside it are no frames.
-A line that starts with byte 0x1f is progress, passed on while the script runs.
+The script is one compound command: bash runs nothing of it before it has read all of it, so a script cut in transfer
+runs nothing. Each frame is a subshell without standard input, so that no command swallows the rest of the script or
+ends it. Frames start with byte 0x1e and a token of the script itself: banners before it and odd bytes inside it are no
+frames. A line that starts with byte 0x1f is progress, passed on while the script runs.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ def apply_script(
     lock_dir: str | None,
     secrets: Mapping[str, str],
 ) -> str:
-    """A script that takes the host's lock, checks that nothing moved since the plan, and runs the steps until one fails.
+    """A script that takes the host's lock, checks that nothing moved since the plan, and runs steps until one fails.
 
     `lock_dir` None takes no lock.
     `steps` are (frame name, shell commands) and `checks` (probe, what it printed when the plan was made). Secret values
@@ -94,7 +94,10 @@ def _frame(name: str, command: str) -> str:
 def _compound(lines: Sequence[str]) -> str:
     body = "\n".join(lines)
     token = _sha256(body)[:12]
-    return f"{{\nslipway_token={token}\nexport LC_ALL=C.UTF-8\n{body}\nprintf '{MARK}%s end\\n' \"$slipway_token\"\nexit 0\n}}\n"
+    return (
+        f"{{\nslipway_token={token}\nexport LC_ALL=C.UTF-8\n{body}\n"
+        f"printf '{MARK}%s end\\n' \"$slipway_token\"\nexit 0\n}}\n"
+    )
 
 
 def _sha256(text: str) -> str:

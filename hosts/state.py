@@ -13,7 +13,7 @@ Wire = dict[str, WireValue]
 
 
 class Resource(Protocol):
-    """One thing a host should have; all fields are text, booleans or tuples of text (numbers do not survive the wire)."""
+    """One thing a host should have; fields are text, booleans or tuples of text (numbers do not survive the wire)."""
 
     kind: ClassVar[str]
 
@@ -22,7 +22,7 @@ class Resource(Protocol):
         """Unique on its host, for example `file:/etc/slurm/slurm.conf`."""
 
     def probe(self) -> str:
-        """Shell that prints the actual state; never changes anything, never fails, prints the same for the same state."""
+        """Shell that prints the actual state, the same text for the same state; never changes anything, never fails."""
 
     def parse(self, out: str) -> Self | None:
         """The actual state in the same type; None is absent. Raises Unknown where the output does not tell."""
