@@ -28,7 +28,7 @@ SMALL_BYTES = 32 << 20
 """Files up to this size are hashed at each probe; larger ones when their size or time of change moved."""
 CHUNK_BYTES = 8 << 20
 MAX_HEADER_BYTES = 1 << 28
-IGNORED = (".cache", ".git", ".slipway-partial")
+IGNORED = (".cache", ".git", ".slipway-partial", ".slipway-copy")
 
 
 class Record(TypedDict):
@@ -213,6 +213,9 @@ def copy(path: str, record: Record, wanted: Sequence[str], source: str) -> None:
     """Copies each file that is missing or differs, beside its place and then over it; a cut copy is begun anew."""
     if not os.path.isdir(source):
         sys.exit(f"the source {source} is missing")
+    os.makedirs(path, exist_ok=True)
+    with open(os.path.join(path, ".slipway-copy"), "w", encoding="utf-8") as mark:
+        mark.write(source + "\n")  # what we copied we may remove again
     names = [line.split(" ", 2)[2] for line in wanted] or [name for name, _ in files(source)]
     found = read(path, record) if os.path.isdir(path) else {}
     good = {line.split(" ", 2)[2] for line in wanted if not difference(found, line)}

@@ -1,0 +1,138 @@
+"""What is left of a stack on its machines: processes, jobs, units, containers, ports, shared memory, folders, keys, claims."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from hosts.errors import LeftBehind, SlipwayError, Truncated
+from hosts.fleet import Fleet
+from hosts.remote import Connect
+from hosts.shell import parse_frames, probe_script, quote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is still there."""
+
+    host: str
+    what: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.what}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What was looked at, by host, what was found, and the hosts that could not be looked at."""
+
+    stack: str
+    looked_at: tuple[str, ...]
+    hosts: tuple[str, ...]
+    left: tuple[Finding, ...]
+    unread: tuple[str, ...]
+
+    def raise_left(self) -> None:
+        """Raises LeftBehind naming each thing left, and each host that could not be looked at: absence is proven or it isn't."""
+        if not self.left and not self.unread:
+            return
+        lines = [*map(str, self.left), *(f"{line} (not looked at)" for line in self.unread)]
+        raise LeftBehind(
+            f"{self.stack}: {len(lines)} thing(s) left:\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + f"\nremove what is named (processes: kill PID on that host), then run: invoke teardown -s {self.stack}"
+        )
+
+
+def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> list[tuple[str, str]]:
+    """(what, shell that prints one line a finding)."""
+    folder = f"{fleet.storage.path}/.slipway"
+    root = "/var/lib/slipway" if fleet.slurm == "ours" else folder
+    tag, job = quote(f"SLIPWAY_STACK={stack}"), quote(f"slipway-{stack}")
+    looks = [
+        (
+            "processes",
+            # of this script's own processes none carries the tag: it is sent through standard input
+            f"for e in /proc/[0-9]*/environ; do if tr '\\0' '\\n' <$e 2>/dev/null | grep -qx -- {tag}; then p=${{e#/proc/}}; p=${{p%/environ}}; "
+            'echo "pid $p: $(tr "\\0" " " </proc/$p/cmdline 2>/dev/null | cut -c1-120)"; fi; done',
+        ),
+        (
+            "ports",
+            f"command -v ss >/dev/null || exit 0; ss -Hltnp 2>/dev/null | while read -r line; do p=${{line##*pid=}}; p=${{p%%,*}}; "
+            f"if [ -r /proc/$p/environ ] && tr '\\0' '\\n' </proc/$p/environ 2>/dev/null | grep -qx -- {tag}; then set -- $line; echo \"$4 by pid $p\"; fi; done",
+        ),
+        (
+            "units",
+            f"systemctl list-units --all --no-legend --plain 'slipway-*' 2>/dev/null | while read -r unit rest; do "
+            f'case $unit in slipway-{stack}.service|slipway-{stack}-*.service) echo "$unit $rest" | cut -c1-120;; esac; done',
+        ),
+        (
+            "containers",
+            f"for c in podman docker; do command -v $c >/dev/null && $c ps -a --filter label=slipway={stack} --format '{{{{.ID}}}} {{{{.Names}}}} {{{{.Status}}}}' 2>/dev/null; done; true",
+        ),
+        (
+            "temporary folders",
+            f"ls -d /tmp/slipway.{stack}.* /var/tmp/slipway.{stack}.* 2>/dev/null; true",
+        ),
+        ("shared memory", f"ls -d /dev/shm/*slipway.{stack}.* /dev/shm/slipway-{stack}-* 2>/dev/null; true"),
+    ]
+    if login:
+        looks += [
+            (
+                "jobs",
+                f"command -v squeue >/dev/null || exit 0; squeue --noheader --name={job} --format='job %i %T on %N %k' 2>&1 | grep -F 'slipway={stack},'; "
+                "[ ${PIPESTATUS[0]} = 0 ] || echo 'squeue failed, so nobody can tell'",
+            ),
+            ("job folder, key and logs", f"ls -d {quote(f'{folder}/{stack}')} 2>/dev/null; true"),
+        ]
+    if claims:
+        looks.append(
+            (
+                "claims",
+                f"ls -d {quote(root)}/claims/*/{quote(stack)} {quote(folder)}/claims/*/{quote(stack)} 2>/dev/null | sort -u; true",
+            )
+        )
+    return looks
+
+
+def scan(fleet: Fleet, stack: str, connect: Connect, *, ignore_claims: bool = False) -> Scan:
+    """Looks at every machine of the fleet that we may log in to; one script a host. Raises nothing: what can't be read is `unread`."""
+
+    def one(name: str) -> tuple[list[Finding], str]:
+        looks = _looks(fleet, stack, login=name == login, claims=not ignore_claims)
+        script = probe_script([shell for _, shell in looks])
+        try:
+            output = connect(name)(script)
+        except SlipwayError as error:
+            return [], f"{name}: {str(error).splitlines()[0]}"
+        frames, complete = parse_frames(script, output.stdout)
+        if not complete:
+            return [], str(Truncated(f"{name}: the scan was cut short"))
+        return [
+            Finding(host=name, what=what, detail=line)
+            for n, (what, _) in enumerate(looks)
+            for line in frames[str(n)].out.splitlines()
+            if line.strip()
+        ], ""
+
+    login = fleet.login.name if any(host.role == "login" for host in fleet.hosts) else fleet.hosts[0].name
+    names = [host.name for host in fleet.managed]
+    with ThreadPoolExecutor(max(1, min(32, len(names)))) as pool:
+        results: Sequence[tuple[list[Finding], str]] = list(pool.map(one, names))
+    looked_at = tuple(what for what, _ in _looks(fleet, stack, login=True, claims=not ignore_claims))
+    return Scan(
+        stack=stack,
+        looked_at=looked_at,
+        hosts=tuple(names),
+        left=tuple(_unique(finding for found, _ in results for finding in found)),
+        unread=tuple(unread for _, unread in results if unread),
+    )
+
+
+def _unique(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings less those of shared storage that another host showed already."""
+    seen: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        shared = finding.what == "claims" and "/.slipway/" in finding.detail
+        seen.setdefault((finding.what, finding.detail if shared else str(finding)), finding)
+    return list(seen.values())

@@ -1,0 +1,127 @@
+"""A stack's SLURM jobs as the login host tells: the live one, its node, its log, and what each has cost."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from hosts.errors import Failed
+from hosts.fleet import Fleet
+from hosts.remote import Connect
+from hosts.shell import parse_frames, probe_script, quote
+
+COMPLETIONS = "/var/log/slurm/completions.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job: `gpus` in all, `seconds` it has run, `ends_at` as SLURM prints it ("" where it does not run)."""
+
+    id: str
+    state: str
+    node: str = ""
+    reason: str = ""
+    gpus: int = 0
+    seconds: float = 0.0
+    ends_at: str = ""
+    fingerprint: str = ""
+
+
+def ask(fleet: Fleet, connect: Connect, *probes: str) -> list[str]:
+    """Runs read-only shell on the login host in one trip; what each printed. Raises Failed where the script was cut short."""
+    script = probe_script(probes)
+    frames, complete = parse_frames(script, connect(fleet.login.name)(script).stdout)
+    if not complete:
+        raise Failed(f"{fleet.login.name}: the link was cut before the script ended; run it again")
+    return [frames[str(n)].out for n in range(len(probes))]
+
+
+def live_probe(stack: str) -> str:
+    """Shell that prints the stack's jobs that have not ended."""
+    name = quote(f"slipway-{stack}")
+    return f"squeue --noheader --name={name} --format='%i|%T|%B|%r|%b|%D|%M|%e|%k' 2>&1 || echo failed"
+
+
+def parse_live(out: str, stack: str) -> list[Job]:
+    """The jobs that `live_probe` printed. Raises Failed where squeue failed: an unknown queue is no empty one."""
+    jobs = []
+    for line in out.splitlines():
+        if line == "failed":
+            raise Failed(f"squeue failed on the login host: {out.splitlines()[0]}")
+        fields = line.split("|", 8)
+        if len(fields) != 9 or f"slipway={stack}," not in fields[8]:
+            continue
+        number, state, node, reason, gres, count, elapsed, end, comment = fields
+        running = state in ("RUNNING", "COMPLETING", "SUSPENDED")
+        jobs.append(
+            Job(
+                id=number,
+                state=state,
+                node=node if running else "",
+                reason=reason,
+                gpus=gpus_of(gres) * int(count or 0),
+                seconds=seconds_of(elapsed),
+                ends_at=end if running and end not in ("N/A", "NONE") else "",
+                fingerprint=comment.partition(",fingerprint=")[2].partition(",")[0],
+            )
+        )
+    return jobs
+
+
+def ended_probe(stack: str) -> str:
+    """Shell that prints the stack's ended jobs from accounting, or from the completion log of a cluster of ours."""
+    name = quote(f"slipway-{stack}")
+    return (
+        f"grep -hs -- {quote(f' Name=slipway-{stack} ')} {COMPLETIONS} {COMPLETIONS}.* || "
+        f"sacct -n -X -P -S 2000-01-01 --name={name} -o JobID,State,ElapsedRaw,AllocTRES 2>/dev/null; true"
+    )
+
+
+def parse_ended(out: str) -> list[Job]:
+    """The jobs that `ended_probe` printed, each once."""
+    jobs: dict[str, Job] = {}
+    for line in out.splitlines():
+        if line.startswith("JobId="):
+            fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            jobs[fields["JobId"]] = Job(
+                id=fields["JobId"],
+                state=fields.get("JobState", ""),
+                node=fields.get("NodeList", ""),
+                gpus=gpus_of(fields.get("Gres", "") + "," + fields.get("Tres", "")),
+                seconds=_between(fields.get("StartTime", ""), fields.get("EndTime", "")),
+            )
+        elif line.count("|") == 3:
+            number, state, elapsed, tres = line.split("|")
+            jobs[number] = Job(id=number, state=state, gpus=gpus_of(tres), seconds=float(elapsed or 0))
+    return list(jobs.values())
+
+
+def gpus_of(text: str) -> int:
+    """GPUs in a GRES or TRES text: `gpu:8`, `gres:gpu:h200:8`, `billing=2,gres/gpu=8`; 0 where it names none."""
+    found = re.findall(r"gres/gpu=(\d+)|gpu(?::[A-Za-z][\w.-]*)?:(\d+)", text)
+    return max((int(a or b) for a, b in found), default=0)
+
+
+def seconds_of(elapsed: str) -> float:
+    """SLURM's `[days-][hours:]minutes:seconds` in seconds; 0 for anything else."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", elapsed)
+    if not found:
+        return 0.0
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def gpu_hours(jobs: list[Job]) -> float:
+    """GPU-hours of all the jobs together."""
+    return sum(job.gpus * job.seconds for job in jobs) / 3600
+
+
+def _between(start: str, end: str) -> float:
+    try:
+        return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
+    except ValueError:
+        return 0.0
+
+
+Clock = Callable[[], float]
+"""Seconds that only move forward; a parameter wherever something waits."""

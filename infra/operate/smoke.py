@@ -1,0 +1,78 @@
+"""Asks a stack's model for tokens, from the login host; the key is read there and goes nowhere else."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from hosts.errors import Failed
+from hosts.remote import Connect
+from hosts.resources.programs import run
+from infra import paths
+from infra.deployment import Deployment
+from infra.operate.job import ask
+from infra.operate.status import endpoint_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smoke:
+    """What came back: one row a request, as the server parsed it."""
+
+    stack: str
+    endpoint: str
+    model: str
+    rows: tuple[dict[str, Any], ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The document; `tokens`, `text` and `seconds` are the plain completion's."""
+        first = self.rows[0]
+        return {
+            "stack": self.stack,
+            "endpoint": self.endpoint,
+            "model": self.model,
+            "tokens": first["tokens"],
+            "text": first["text"] or first["reasoning"],
+            "seconds": first["seconds"],
+            "requests": list(self.rows),
+        }
+
+    def text(self) -> str:
+        """For people."""
+        lines = [f"{self.stack}: {self.model} at {self.endpoint}"]
+        for row in self.rows:
+            lines.append(
+                f"  {row['name']}: {row['tokens']} tokens in {row['seconds']} s, finished by {row['finish_reason']}"
+            )
+            if row["reasoning"]:
+                lines.append(f"    reasoning: {row['reasoning']!r}")
+            if row["text"]:
+                lines.append(f"    text:      {row['text']!r}")
+            for call in row["tool_calls"]:
+                lines.append(f"    tool call: {call.get('function', {})}")
+            if row["name"] == "tool call" and not row["tool_calls"]:
+                lines.append("    no tool call was made; random weights make none, a trained model should")
+        return "\n".join(lines)
+
+
+def smoke(d: Deployment, connect: Connect, *, tools: bool = False) -> Smoke:
+    """One completion, with `tools` also a tool call and a reasoning reply. Raises Failed where no token came back."""
+    endpoint = endpoint_of(d)
+    ready = ask(d.fleet, connect, endpoint.probe())[0].strip()
+    url = endpoint.observed(ready).get("endpoint", "")
+    if not url:
+        raise Failed(
+            f"{d.stack} is {ready or 'not ready'}; `invoke status -s {d.stack}` and `invoke logs -s {d.stack}` say more"
+        )
+    program = run("smoke", url, d.served_name, paths.api_key(d), *(["tools"] if tools else []))
+    out = ask(d.fleet, connect, program)[0].strip()
+    try:
+        rows = tuple(json.loads(out.splitlines()[-1]))
+    except (ValueError, IndexError):
+        raise Failed(f"{d.stack}: the request failed on {d.fleet.login.name}: {out[-400:]}") from None
+    wrong = [
+        f"{row['name']}: {row['error'] or 'no token in the answer'}"
+        for row in rows
+        if row["error"] or row["tokens"] < 1
+    ]
+    if wrong:
+        raise Failed(f"{d.stack} at {url} answers, but not as it should:\n" + "\n".join(f"  {line}" for line in wrong))
+    return Smoke(stack=d.stack, endpoint=url, model=d.served_name, rows=rows)

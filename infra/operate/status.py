@@ -1,0 +1,142 @@
+"""The state of a stack as its machines tell it: claim, job, endpoint; never read from Pulumi's state."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from hosts.errors import SlipwayError
+from hosts.remote import Connect
+from hosts.resources.endpoint import Endpoint
+from hosts.shell import quote
+from infra import paths
+from infra.deployment import Deployment
+from infra.operate.job import Job, ask, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
+from infra.placement import place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The fixed shape of `status --json`; `hosts` maps a host to `ok` or to why it can't be read."""
+
+    stack: str
+    state: str
+    endpoint: str | None
+    model: str
+    jobs: tuple[Job, ...]
+    hosts: dict[str, str]
+    gpu_hours: float
+    ends_at: str | None
+    why: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """The document."""
+        return {
+            "stack": self.stack,
+            "state": self.state,
+            "endpoint": self.endpoint,
+            "model": self.model,
+            "jobs": [
+                {"id": j.id, "state": j.state, "node": j.node, "gpus": j.gpus, "seconds": j.seconds} for j in self.jobs
+            ],
+            "hosts": self.hosts,
+            "gpu_hours": round(self.gpu_hours, 4),
+            "ends_at": self.ends_at,
+            "why": self.why,
+        }
+
+    def text(self) -> str:
+        """For people."""
+        lines = [f"{self.stack}: {self.state}" + (f" ({self.why})" if self.why else "")]
+        if self.endpoint:
+            lines.append(f"  endpoint   {self.endpoint}  (model {self.model})")
+        for job in self.jobs[-5:]:
+            lines.append(
+                f"  job {job.id:6} {job.state:10} {job.node or '-':12} {job.gpus} GPU(s), {job.seconds / 3600:.2f} h"
+            )
+        lines += [f"  host {name:10} {state}" for name, state in self.hosts.items()]
+        lines.append(f"  GPU-hours  {self.gpu_hours:.2f}" + (f", ends at {self.ends_at}" if self.ends_at else ""))
+        return "\n".join(lines)
+
+
+def endpoint_of(d: Deployment) -> Endpoint:
+    """The endpoint as the launcher declares it."""
+    return Endpoint(
+        stack=d.stack,
+        folder=paths.job_folder(d),
+        port=str(d.port),
+        model=d.served_name,
+        api_key_file=paths.api_key(d),
+    )
+
+
+def status(d: Deployment, connect: Connect) -> Status:
+    """Asks the login host for everything in one trip, and every other host whether it is there. Raises nothing expected."""
+    hosts = _reachable(d, connect)
+    empty = Status(
+        stack=d.stack,
+        state="unknown",
+        endpoint=None,
+        model=d.served_name,
+        jobs=(),
+        hosts=hosts,
+        gpu_hours=0,
+        ends_at=None,
+    )
+    endpoint = endpoint_of(d)
+    claim = f"[ -e {quote(f'{paths.claims(d.fleet)}/fleet/{d.stack}')} ] && echo claimed; [ -e {quote(paths.job_folder(d) + '/intent')} ] && echo submitted; true"
+    try:
+        live_out, ended_out, claimed, ready = ask(
+            d.fleet, connect, live_probe(d.stack), ended_probe(d.stack), claim, endpoint.probe()
+        )
+        if "squeue: command not found" in live_out or (not claimed.strip() and "failed" in live_out.splitlines()):
+            live_out = ""  # no SLURM there yet, and nothing of this stack either
+        live = parse_live(live_out, d.stack)
+    except SlipwayError as error:
+        return replace(empty, why=str(error).splitlines()[0])
+    place_gpus = place(d).gpus_per_node * len(place(d).ranks)
+    jobs = [*known_gpus(parse_ended(ended_out), place_gpus), *live]
+    observed = endpoint.observed(ready.strip().splitlines()[-1] if ready.strip() else "")
+    state, why = _state(live, claimed, bool(observed), hosts, jobs)
+    return Status(
+        stack=d.stack,
+        state=state,
+        endpoint=observed.get("endpoint"),
+        model=d.served_name,
+        jobs=tuple(jobs),
+        hosts=hosts,
+        gpu_hours=gpu_hours(jobs),
+        ends_at=next((job.ends_at for job in live if job.ends_at), None),
+        why=why,
+    )
+
+
+def _state(live: list[Job], claimed: str, ready: bool, hosts: dict[str, str], jobs: list[Job]) -> tuple[str, str]:
+    running = [job for job in live if job.state == "RUNNING"]
+    lost = [name for name, state in hosts.items() if state != "ok"]
+    if ready:
+        return ("degraded", f"not reachable: {', '.join(lost)}") if lost else ("ready", "")
+    if running:
+        return "starting", "its job runs and gives no token yet; `invoke logs -f` shows why"
+    if live:
+        return "pending", f"its job is queued: {live[0].reason}"
+    if "submitted" in claimed:
+        last = f"job {jobs[-1].id} is {jobs[-1].state}" if jobs else "its job is gone"
+        return "failed", f"{last}; `invoke logs` shows its log, `pulumi up` submits it again"
+    return ("pending", "claimed, and nothing is submitted yet") if "claimed" in claimed else ("absent", "")
+
+
+def known_gpus(jobs: list[Job], gpus: int) -> list[Job]:
+    """Ended jobs whose record names no GPUs (the completion log does not) with those that the stack asks for."""
+    return [job if job.gpus else replace(job, gpus=gpus) for job in jobs]
+
+
+def _reachable(d: Deployment, connect: Connect) -> dict[str, str]:
+    def one(name: str) -> str:
+        try:
+            connect(name)
+        except SlipwayError as error:
+            return str(error).splitlines()[0]
+        return "ok"
+
+    names = [host.name for host in d.fleet.managed]
+    with ThreadPoolExecutor(max(1, min(32, len(names)))) as pool:
+        return dict(zip(names, pool.map(one, names), strict=True))

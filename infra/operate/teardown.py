@@ -1,0 +1,113 @@
+"""What a teardown does besides Pulumi's destroy: what the stack has cost, removing a cluster, and collecting what nobody claims."""
+
+from dataclasses import dataclass, replace
+
+from hosts.converge import LOCK_DIR, Say, Secrets, converge
+from hosts.errors import NotOurs, SlipwayError
+from hosts.fleet import Fleet
+from hosts.remote import Connect
+from hosts.shell import quote
+from hosts.state import Stage
+from infra import paths
+from infra.deployment import Deployment
+from infra.operate.job import Job, ask, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
+from infra.operate.status import known_gpus
+from infra.placement import place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """GPU-hours of all jobs of a stack, and their price where the fleet names one; `unknown` says why it can't be told."""
+
+    jobs: tuple[Job, ...] = ()
+    hours: float = 0.0
+    price_per_gpu_hour: str = ""
+    unknown: str = ""
+
+    def text(self) -> str:
+        """For people."""
+        if self.unknown:
+            return f"GPU-hours: not known ({self.unknown})"
+        line = f"GPU-hours: {self.hours:.2f} in {len(self.jobs)} job(s)"
+        if self.price_per_gpu_hour:
+            line += f", {self.hours * float(self.price_per_gpu_hour):.2f} at {self.price_per_gpu_hour} a GPU-hour"
+        return line
+
+    def to_json(self) -> dict[str, object]:
+        """The document's part; `cost` is null where the fleet names no price."""
+        return {
+            "gpu_hours": round(self.hours, 4),
+            "jobs": len(self.jobs),
+            "cost": round(self.hours * float(self.price_per_gpu_hour), 2) if self.price_per_gpu_hour else None,
+            "unknown": self.unknown or None,
+        }
+
+
+def bill(d: Deployment, connect: Connect) -> Bill:
+    """Asked before the jobs are ended: SLURM knows a live job's GPUs, and the completion log the ended ones' times."""
+    try:
+        live, ended = ask(d.fleet, connect, live_probe(d.stack), ended_probe(d.stack))
+        running = [] if "squeue: command not found" in live else parse_live(live, d.stack)
+    except SlipwayError as error:
+        return Bill(unknown=str(error).splitlines()[0])
+    jobs = [*known_gpus(parse_ended(ended), place(d).gpus_per_node * len(place(d).ranks)), *running]
+    return Bill(jobs=tuple(jobs), hours=gpu_hours(jobs), price_per_gpu_hour=d.fleet.price_per_gpu_hour)
+
+
+def claimants(fleet: Fleet, connect: Connect) -> list[str]:
+    """The stacks that claim the fleet, from every host that we may log in to. Raises Unreachable."""
+    found = set()
+    one_login = replace(fleet)
+    for host in fleet.managed:
+        out = ask(
+            _seen_from(one_login, host.name),
+            connect,
+            f"ls -- {quote(paths.claims(fleet) + '/fleet')} 2>/dev/null; true",
+        )[0]
+        found |= set(out.split())
+    return sorted(name for name in found if not name.endswith(".new"))
+
+
+def _seen_from(fleet: Fleet, name: str) -> Fleet:
+    """The fleet with `name` in the login host's place, for asking it."""
+    return replace(
+        fleet, hosts=tuple(replace(host, role="login" if host.name == name else "node") for host in fleet.hosts)
+    )
+
+
+def remove_cluster(
+    fleet: Fleet, stages: tuple[Stage, ...], connect: Connect, *, holder: str, secrets: Secrets, say: Say
+) -> list[str]:
+    """Takes the cluster's stages away, last first, and says what went. Raises NotOurs while a stack claims the fleet.
+
+    The stage `storage` stays: its folders hold what `--purge` collects, and data that is not ours.
+    """
+    claimed = claimants(fleet, connect)
+    if claimed:
+        raise NotOurs(
+            f"the cluster {fleet.name} is claimed by: {', '.join(claimed)}; "
+            + "; ".join(f"invoke teardown -s {name}" for name in claimed)
+        )
+    gone: list[str] = []
+    for stage in reversed([stage for stage in stages if stage.name != "storage"]):
+        say("all hosts", f"removing {stage.name}")
+        report = converge(
+            stage, connect, apply=True, absent=True, secrets=secrets, lock_dir=LOCK_DIR, holder=holder, say=say
+        )
+        report.raise_errors()
+        gone += [f"{outcome.host}: {key}" for outcome in report.outcomes for key in outcome.applied]
+    return gone
+
+
+def purge(fleet: Fleet, connect: Connect) -> list[str]:
+    """Removes environments, their caches, and copied models that no stack claims; what went. Folders that we did not make stay."""
+    root, claims = quote(fleet.storage.path), quote(paths.storage_claims(fleet))
+    script = (
+        f"cd {root} 2>/dev/null || exit 0\n"
+        f'for e in envs/*-????????????????; do [ -d "$e" ] || continue; n=${{e#envs/}}; ls {claims}/env-"$n"/* >/dev/null 2>&1 && continue; '
+        'rm -rf --one-file-system -- "$e" "$e".inputs "$e".lock "$e".log "cache/$n" && echo "$e"; done\n'
+        # only a copy has a record with its source beside it; a folder that we merely verified is somebody else's
+        f'for m in models/*; do [ -d "$m" ] || continue; n=${{m#models/}}; ls {claims}/model-"$n"/* >/dev/null 2>&1 && continue; '
+        '[ -e "$m/.slipway-copy" ] || continue; rm -rf --one-file-system -- "$m" && echo "$m"; done'
+    )
+    return ask(fleet, connect, script)[0].split()

@@ -1,0 +1,473 @@
+"""The command line: arguments to functions, results to text or JSON, expected errors to exit codes."""
+
+import getpass
+import json as jsonlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from hosts import fleet as fleets
+from hosts.converge import Say
+from hosts.errors import Failed, InputError, Refused, SlipwayError
+from hosts.fleet import Fleet
+from hosts.problem import Problem
+from hosts.remote import Connections
+from hosts.state import Stage
+from infra import desired, spec, view
+from infra.controller import secrets_folder
+from infra.deployment import Deployment
+from infra.operate import absence, bootstrap, logs as job_logs, teardown as removal
+from infra.operate.secrets import SecretStore
+from infra.operate.smoke import smoke as ask_for_tokens
+from infra.operate.status import status as read_status
+from lab.tasks import ns as lab
+from tools import activation
+from tools.places import ROOT
+
+JSON = "print one JSON document on standard output and nothing else there"
+STACK = "the stack; default: the only one, or the one with slipway:default"
+INTERRUPTED = 130
+
+
+@contextmanager
+def expected(json: bool = False) -> Iterator[None]:
+    """Expected errors become their message and exit code; Ctrl-C says that nothing is lost."""
+    try:
+        yield
+    except SlipwayError as error:
+        if json:
+            problems = [p.to_json() for p in error.problems] if isinstance(error, InputError) else []
+            print(jsonlib.dumps({"error": str(error), "problems": problems, "exit": error.exit_code}))
+            raise Exit(code=error.exit_code) from None
+        text = str(error)
+        raise Exit(
+            text if text.startswith(("error:", "warning:")) else f"error: {text}", code=error.exit_code
+        ) from None
+    except KeyboardInterrupt:
+        raise Exit("\ninterrupted; nothing is lost, run the same command again to go on", code=INTERRUPTED) from None
+
+
+def progress() -> Say:
+    """Lines on standard error: seconds since the start, host, what it does; a repeated line only every ten seconds."""
+    began = time.monotonic()
+    shown: dict[str, tuple[str, float]] = {}
+    guard = threading.Lock()
+
+    def say(host: str, line: str) -> None:
+        with guard:
+            now = time.monotonic()
+            text, at = shown.get(host, ("", 0.0))
+            if line.strip() and (line != text or now - at > 10):
+                shown[host] = (line, now)
+                print(f"{now - began:6.1f} s  {host}: {line}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def show(document: Mapping[str, object], text: str, json: bool) -> None:
+    """One of the two forms of a result."""
+    print(jsonlib.dumps(document, indent=1) if json else text)
+
+
+def stack_of(name: str) -> Deployment:
+    """The deployment of the stack named, or of the default one. Raises InputError that lists what there is."""
+    if name:
+        return spec.load(name)
+    names = spec.stacks()
+    chosen = names if len(names) == 1 else tuple(n for n in names if _is_default(n))
+    if len(chosen) != 1:
+        raise InputError(
+            [
+                Problem(
+                    where="-s",
+                    found=f"{len(chosen)} stacks with slipway:default",
+                    wanted=f"one of {', '.join(names)}",
+                    fix="name it with -s",
+                )
+            ]
+        )
+    return spec.load(chosen[0])
+
+
+def _is_default(name: str) -> bool:
+    try:
+        return spec.load(name).default
+    except SlipwayError:
+        return False
+
+
+def holder(what: str) -> str:
+    """Who a host's lock says is at work."""
+    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}, {what}"
+
+
+def secrets_of(fleet: Fleet) -> SecretStore:
+    """Secret values from the environment and this user's own folder (Pulumi's config is Pulumi's to decrypt)."""
+    return SecretStore(secrets_folder(os.environ, Path.home()), os.environ, {}, fleet.name)
+
+
+def cluster_of(fleet: Fleet) -> tuple[Stage, ...]:
+    """The cluster stages, after the one that only checks."""
+    stages = desired.cluster_stages(fleet, secrets_of(fleet).digests(fleet))
+    return (desired.cluster_requirements(fleet), *stages) if stages else ()
+
+
+def pulumi(*words: str, quiet: bool = False) -> None:
+    """The real CLI, its output passed on (to standard error with `quiet`). Raises Failed with what to do next."""
+    command = ["pulumi", *words]
+    environment = activation.environment(os.environ)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sys.stderr if quiet else None)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        status = process.wait()  # the CLI got the same signal: it cancels, and leaves a state from which `up` goes on
+        raise
+    finally:
+        if process.poll() is None:
+            process.terminate()
+    if status != 0:
+        raise Failed(f"`{' '.join(command)}` ended with status {status}; its own message stands above")
+
+
+def clear_dead_lock(stack: str) -> None:
+    """Removes the lock of a Pulumi CLI that was killed on this machine; a living one's, or another machine's, stays."""
+    environment = activation.environment(os.environ)
+    url = environment.get("PULUMI_BACKEND_URL", "")
+    if not url.startswith("file://"):
+        return
+    folder = Path(url.removeprefix("file://")).expanduser() / ".pulumi" / "locks" / "organization" / "slipway" / stack
+    for path in folder.glob("*.json"):
+        try:
+            lock = jsonlib.loads(path.read_text(encoding="utf-8"))
+            dead = lock["hostname"] == socket.gethostname() and not Path(f"/proc/{int(lock['pid'])}").exists()
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if dead and Path("/proc/self").exists():
+            path.unlink(missing_ok=True)
+            print(f"removed the lock of pulumi process {lock['pid']}, which has ended", file=sys.stderr)
+
+
+@task(
+    name="bootstrap-cluster",
+    help={
+        "fleet": "the fleet, a file in hosts/inventory",
+        "dry_run": "show what would change, and change nothing",
+        "keep_going": "go on with the hosts that pass when others do not",
+        "json": JSON,
+    },
+)
+def bootstrap_cluster(
+    _: Context, fleet: str, dry_run: bool = False, keep_going: bool = False, json: bool = False
+) -> None:
+    """Set up a fleet's cluster over SSH, or repair it. Example: invoke bootstrap-cluster --fleet lab --dry-run"""
+    with expected(json):
+        it = fleets.load(fleet)
+        connect = Connections(it)
+        reports = bootstrap.bootstrap(
+            it,
+            cluster_of(it),
+            connect,
+            apply=not dry_run,
+            keep_going=keep_going,
+            holder=holder(f"bootstrap-cluster of {fleet}"),
+            secrets=secrets_of(it),
+            say=progress(),
+        )
+        document = {
+            "fleet": fleet,
+            "changed": any(report.changed for report in reports),
+            "stages": [
+                {"name": r.stage, "hosts": {o.host: {"planned": o.planned, "applied": o.applied} for o in r.outcomes}}
+                for r in reports
+            ],
+        }
+        show(document, bootstrap.table(reports, apply=not dry_run), json)
+
+
+@task(help={"stack": STACK, "json": JSON})
+def plan(_: Context, stack: str = "", json: bool = False) -> None:
+    """Show what would run where, without any network. Example: invoke plan -s dgx-h200"""
+    with expected(json):
+        it = stack_of(stack)
+        show(view.plan_json(it), view.plan_text(it).rstrip(), json)
+
+
+@task(
+    help={
+        "engine": "the engine: vllm",
+        "model": "the model, where several stacks of the engine exist",
+        "fleet": "the fleet, likewise",
+        "stack": "the stack, in place of searching one",
+        "ttl": "end the job after this time (4h, 90m, 2-12:00:00); it can only be shortened",
+        "json": JSON,
+    }
+)
+def serve(
+    _: Context, engine: str = "", model: str = "", fleet: str = "", stack: str = "", ttl: str = "", json: bool = False
+) -> None:
+    """Bring a stack up and return when tokens flow. Example: invoke serve --engine vllm --fleet lab --ttl 4h"""
+    with expected(json):
+        minutes = minutes_of(ttl) if ttl else 0
+        it = spec.load(stack) if stack else chosen(engine, model, fleet)
+        clear_dead_lock(it.stack)
+        pulumi("up", "-s", it.stack, "--yes", "--skip-preview", "--non-interactive", quiet=json)
+        connect = Connections(it.fleet)
+        if minutes:
+            shorten(it, connect, minutes)
+        found = read_status(it, connect)
+        text = found.text()
+        if found.endpoint:
+            text += f"\nfrom elsewhere: {tunnel(it, found.endpoint)}"
+        show(found.to_json() | {"tunnel": tunnel(it, found.endpoint or "")}, text, json)
+
+
+def chosen(engine: str, model: str, fleet: str) -> Deployment:
+    """The one stack that matches, or of several the default. Raises InputError that lists the candidates."""
+    problems: list[str] = []
+    found: list[Deployment] = []
+    for name in spec.stacks():
+        try:
+            it = spec.load(name)
+        except SlipwayError as error:
+            problems.append(f"{name} ({str(error).splitlines()[0]})")
+            continue
+        if engine in ("", it.engine) and model in ("", it.model.name) and fleet in ("", it.fleet.name):
+            found.append(it)
+    best = found if len(found) == 1 else [it for it in found if it.default]
+    if len(best) == 1:
+        return best[0]
+    wanted = " ".join(f"--{k} {v}" for k, v in (("engine", engine), ("model", model), ("fleet", fleet)) if v)
+    listed = ", ".join(it.stack for it in found) or "none"
+    why = f"stacks that can't be read: {'; '.join(problems)}" if problems else ""
+    raise InputError(
+        [
+            Problem(
+                where=wanted or "serve",
+                found=f"{len(found)} stacks that match: {listed}",
+                wanted="one, or one of them with `slipway:default: true`",
+                why=why,
+                fix=f"name it with -s; there are: {', '.join(spec.stacks())}",
+            )
+        ]
+    )
+
+
+def minutes_of(text: str) -> int:
+    """`4h`, `90m`, `2d` or SLURM's `[days-]hours:minutes:seconds` in minutes. Raises InputError."""
+    short = re.fullmatch(r"(\d{1,5})([mhd])", text)
+    if short:
+        return int(short[1]) * {"m": 1, "h": 60, "d": 1440}[short[2]]
+    slurm = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,3}):(\d{2}):\d{2}", text)
+    if slurm:
+        return int(slurm[1] or 0) * 1440 + int(slurm[2]) * 60 + int(slurm[3])
+    raise InputError(
+        [
+            Problem(
+                where="--ttl",
+                found=repr(text),
+                wanted="a time such as 4h, 90m, 2d or 1-12:00:00",
+                fix="for example --ttl 4h",
+            )
+        ]
+    )
+
+
+def shorten(it: Deployment, connect: Connections, minutes: int) -> None:
+    """Sets the time limit of the stack's running job: a user may always shorten his own. Raises Failed."""
+    from infra.operate.job import ask
+
+    out = ask(
+        it.fleet,
+        connect,
+        f"id=$(squeue --noheader --name=slipway-{it.stack} --states=RUNNING,PENDING --format=%i | head -n 1); "
+        f'[ -n "$id" ] && scontrol update jobid="$id" TimeLimit={minutes} 2>&1 && echo done',
+    )[0].split("\n")
+    if "done" not in out:
+        raise Failed(f"the model is served, but its time limit could not be set to {minutes} minutes: {' '.join(out)}")
+
+
+def tunnel(it: Deployment, endpoint: str) -> str:
+    """The line that brings an endpoint inside the fleet to this machine."""
+    parts = urlsplit(endpoint)
+    login = it.fleet.login
+    port = f" -p {login.port}" if login.port != 22 else ""
+    return (
+        f"ssh -N -L {parts.port}:{parts.hostname}:{parts.port}{port} {login.user}@{login.address}"
+        if parts.hostname
+        else ""
+    )
+
+
+@task(help={"stack": STACK, "json": JSON})
+def status(_: Context, stack: str = "", json: bool = False) -> None:
+    """Ask the machines how a stack is. Example: invoke status -s lab"""
+    with expected(json):
+        it = stack_of(stack)
+        found = read_status(it, Connections(it.fleet))
+        show(found.to_json(), found.text(), json)
+
+
+@task(
+    help={
+        "stack": STACK,
+        "follow": "go on with what is written, until Ctrl-C",
+        "lines": "how many lines back",
+        "json": JSON,
+    }
+)
+def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, json: bool = False) -> None:
+    """Show the log of a stack's job. Example: invoke logs -s lab -f"""
+    with expected(json):
+        it = stack_of(stack)
+        if follow and json:
+            raise InputError([Problem(where="--follow", found="--json as well", wanted="one of the two")])
+        if follow:
+            job_logs.follow(it, Connections(it.fleet), lines, lambda line: print(line, flush=True))
+            return
+        text = job_logs.logs(it, Connections(it.fleet), lines)
+        show({"stack": it.stack, "lines": text.splitlines()}, text.rstrip(), json)
+
+
+@task(help={"stack": STACK, "tools": "also ask for a tool call and for a reasoning reply", "json": JSON})
+def smoke(_: Context, stack: str = "", tools: bool = False, json: bool = False) -> None:
+    """Ask a stack's model for tokens. Example: invoke smoke -s lab --tools"""
+    with expected(json):
+        it = stack_of(stack)
+        found = ask_for_tokens(it, Connections(it.fleet), tools=tools)
+        show(found.to_json(), found.text(), json)
+
+
+@task(
+    help={
+        "stack": STACK,
+        "cluster": "also remove the cluster, unless another stack claims it",
+        "purge": "also remove environments and copied models that nobody claims",
+        "yes": "do not ask",
+        "json": JSON,
+    }
+)
+def teardown(
+    _: Context, stack: str = "", cluster: bool = False, purge: bool = False, yes: bool = False, json: bool = False
+) -> None:
+    """Destroy a stack, prove that nothing is left, and say what it cost. Example: invoke teardown -s lab --cluster"""
+    with expected(json):
+        it = stack_of(stack)
+        agree(
+            f"This ends the service of {it.stack} on {it.fleet.name}" + (" and removes its cluster" if cluster else ""),
+            yes or json,
+        )
+        connect, say = Connections(it.fleet), progress()
+        say("all hosts", "adding up GPU-hours")
+        cost = removal.bill(it, connect)
+        clear_dead_lock(it.stack)
+        pulumi("destroy", "-s", it.stack, "--yes", "--skip-preview", "--non-interactive", quiet=json)
+        say("all hosts", "looking for anything left")
+        found = absence.scan(it.fleet, it.stack, connect)
+        found.raise_left()
+        gone: list[str] = []
+        if cluster:
+            gone = removal.remove_cluster(
+                it.fleet,
+                desired.cluster_stages(it.fleet, secrets_of(it.fleet).digests(it.fleet)),
+                connect,
+                holder=holder(f"teardown of {it.stack}"),
+                secrets=secrets_of(it.fleet),
+                say=say,
+            )
+        purged = removal.purge(it.fleet, connect) if purge else []
+        document = cost.to_json() | {
+            "stack": it.stack,
+            "looked_at": found.looked_at,
+            "hosts": found.hosts,
+            "left": [],
+            "cluster_removed": gone,
+            "purged": purged,
+        }
+        lines = [
+            f"nothing of {it.stack} is left on {', '.join(found.hosts)}",
+            f"looked at: {', '.join(found.looked_at)}",
+            cost.text(),
+        ]
+        if cluster:
+            lines.append(f"the cluster is removed: {len(gone)} resource(s)")
+        if purge:
+            lines.append(f"purged: {', '.join(purged) or 'nothing was unclaimed'}")
+        show(document, "\n".join(lines), json)
+
+
+def agree(what: str, yes: bool) -> None:
+    """Asks on a terminal. Raises Refused where nobody can answer, or the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused(f"{what}; there is no terminal to ask on, so say --yes")
+    if input(f"{what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Refused("not done, as you said")
+
+
+@task
+def demo(context: Context) -> None:
+    """Take three fresh machines to a served model, and ask it. Example: invoke demo (or: make demo)"""
+    with expected():
+        lab["up"](context)
+        it = spec.load("lab")
+        clear_dead_lock("lab")
+        print("\n$ pulumi up -s lab", flush=True)
+        pulumi("up", "-s", "lab", "--yes", "--skip-preview", "--non-interactive")
+        print("\n$ invoke smoke -s lab --tools", flush=True)
+        connect = Connections(it.fleet)
+        print(ask_for_tokens(it, connect, tools=True).text())
+        found = read_status(it, connect)
+        print(
+            f"\nserved at {found.endpoint} (a stand-in cluster: the GPUs are counted, the tiny model runs on the CPU)"
+        )
+        print(
+            "look around: invoke status -s lab; invoke logs -s lab; invoke lab.shell dgx1; pulumi preview -s lab --diff"
+        )
+        print("tear down:   invoke teardown -s lab --yes; invoke lab.down")
+
+
+@task
+def check(context: Context) -> None:
+    """Run the formatter's check, the linter, the types and the unit tests. Example: invoke check"""
+    for command in (
+        "ruff format --check .",
+        "ruff check .",
+        "mypy",
+        "pytest -q tests/unit tests/golden tests/test_layers.py",
+    ):
+        context.run(command, pty=sys.stdout.isatty())
+
+
+@task(help={"name": "the environment, a folder in infra/environments"})
+def lock(_: Context, name: str) -> None:
+    """Solve an environment and write its conda.lock. Example: invoke env.lock vllm-0.19.1"""
+    from infra.operate.lock_environment import lock as solve
+
+    with expected():
+        folder = ROOT / "infra" / "environments" / name
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) or not folder.is_dir():
+            known = ", ".join(
+                sorted(path.name for path in folder.parent.iterdir() if (path / "environment.yml").is_file())
+            )
+            raise InputError([Problem(where="NAME", found=repr(name), wanted=f"one of {known}")])
+        say = progress()
+        print(solve(folder, lambda line: say(name, line)))
+
+
+ns = Collection(bootstrap_cluster, plan, serve, status, logs, smoke, teardown, demo, check)
+ns.add_collection(lab)
+ns.add_collection(Collection("env", lock))
