@@ -11,10 +11,11 @@ from hosts.state import Base
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim(Base):
-    """`<folder>/<artifact>/<stack>`; the same stack name from another backend is refused, else one user's teardown ends another's service.
+    """`<folder>/<artifact>/<stack>`; refused where another backend holds the same stack name.
 
-    `backend` is a hash of the Pulumi backend and project, `holder` the person and machine for messages; a claim of the same
-    backend by another holder is ours as well and stays as it is.
+    Otherwise one user's teardown would end another's service. `backend` is a hash of the Pulumi backend and project,
+    `holder` the person and machine for messages; a claim of the same backend by another holder is ours as well and
+    stays as it is.
     """
 
     kind: ClassVar[str] = "Claim"
@@ -46,14 +47,21 @@ class Claim(Base):
             raise Unknown(f"{self.path} can't be read as a claim: {out[:200]!r}")
         if fields["backend"] != self.backend:
             raise Unknown(
-                f"the stack {self.stack} is claimed from another Pulumi backend by {fields['holder']}; use another stack name, or tear it down from there ({self.path})"
+                f"the stack {self.stack} is claimed from another Pulumi backend by {fields['holder']}; "
+                f"use another stack name, or tear it down from there ({self.path})"
             )
         return replace(self)
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
         path = quote(self.path)
         yield f"mkdir -p -- {quote(self.path.rpartition('/')[0])}"
-        yield f"printf 'backend=%s\\nholder=%s\\n' {quote(self.backend)} {quote(self.holder)} >{path}.new; mv -fT -- {path}.new {path}"
+        yield (
+            f"printf 'backend=%s\\nholder=%s\\n' {quote(self.backend)} {quote(self.holder)} >{path}.new; "
+            f"mv -fT -- {path}.new {path}"
+        )
 
     def remove(self) -> Iterator[str]:
-        yield f"rm -f -- {quote(self.path)} {quote(self.path + '.new')}; rmdir --ignore-fail-on-non-empty -- {quote(self.path.rpartition('/')[0])} 2>/dev/null || true"
+        yield (
+            f"rm -f -- {quote(self.path)} {quote(self.path + '.new')}; "
+            f"rmdir --ignore-fail-on-non-empty -- {quote(self.path.rpartition('/')[0])} 2>/dev/null || true"
+        )

@@ -1,13 +1,13 @@
-"""Long work on a host that outlives the connection: a transient systemd unit, followed, and found again by the next run."""
+"""Long work on a host that outlives the connection: a transient systemd unit, followed, found again by the next run."""
 
 from hosts.shell import PROGRESS, quote
 
 
 def run_detached(name: str, command: str, log: str) -> str:
-    """Shell that starts `command` as unit `name` unless it runs already, passes the log on as progress, and exits as it did.
+    """Shell that starts `command` as unit `name` unless it runs, passes the log on as progress, and exits as it did.
 
-    Where systemd can't be asked for a unit (no root), the command is started in a session of its own instead; a lock file
-    beside the log, held for as long as the command lives, says in both cases whether it runs.
+    Where systemd can't be asked for a unit (no root), the command is started in a session of its own instead; a lock
+    file beside the log, held for as long as the command lives, says in both cases whether it runs.
     """
     unit, out = quote(f"{name}.service"), quote(log)
     held, ended = quote(f"{log}.running"), quote(f"{log}.exit")
@@ -18,7 +18,8 @@ if ! running; then
   rm -f {ended}; : >{out}
   if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then
     systemctl reset-failed {unit} 2>/dev/null || true
-    systemd-run --quiet --collect --unit {unit} -p StandardOutput=append:{out} -p StandardError=append:{out} flock {held} bash -c {run}
+    systemd-run --quiet --collect --unit {unit} -p StandardOutput=append:{out} -p StandardError=append:{out} \\
+      flock {held} bash -c {run}
   else
     setsid flock {held} bash -c {run} >>{out} 2>&1 </dev/null &
     sleep 0.5

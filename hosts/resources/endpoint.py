@@ -13,7 +13,8 @@ from hosts.state import Base
 class Endpoint(Base):
     """The endpoint of the stack's SLURM job, asked from the login host; the key is read from its file there.
 
-    `state` is `ready`, or why not. `timeout_s` bounds the wait after the job has started to run, not its time in the queue.
+    `state` is `ready`, or why not. `timeout_s` bounds the wait after the job has started to run, not its time in the
+    queue.
     """
 
     kind: ClassVar[str] = "Endpoint"

@@ -13,11 +13,12 @@ from hosts.state import Base
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondaEnv(Base):
-    """An environment made by `install_env.py` from the lock and requirements that lie in `inputs` (Files of the same stage).
+    """An environment made by `install_env.py` from the lock and requirements in `inputs` (Files of the same stage).
 
-    `packages` are `conda NAME VERSION` and `pip NAME VERSION`, sorted: what the lock says, compared with what conda-meta and the
-    dist-info folders say, so that a package removed by hand is drift. `tools` is the prefix of the tool environment.
-    `find_links` is a folder of wheels that replaces the package index ("": the host's own pip settings).
+    `packages` are `conda NAME VERSION` and `pip NAME VERSION`, sorted: what the lock says, compared with what
+    conda-meta and the dist-info folders say, so that a package removed by hand is drift. `tools` is the prefix of the
+    tool environment. `find_links` is a folder of wheels that replaces the package index ("": the host's own pip
+    settings).
     """
 
     kind: ClassVar[str] = "CondaEnv"
@@ -43,7 +44,8 @@ class CondaEnv(Base):
             f"if [ ! -d {prefix} ]; then echo absent; exit 0; fi\n"
             f"if [ -e {quote(self.marker)} ]; then tr -d '\\n' <{quote(self.marker)}; echo; else echo incomplete; fi\n"
             f"cd {prefix} && ls conda-meta 2>/dev/null | sed -n 's/\\.json$//; s/^/conda /p'\n"
-            'for d in lib/python3*/site-packages/*.dist-info; do b=${d##*/}; [ -e "$d/METADATA" ] && echo "pip ${b%.dist-info}"; done; exit 0'
+            "for d in lib/python3*/site-packages/*.dist-info; do b=${d##*/}; "
+            '[ -e "$d/METADATA" ] && echo "pip ${b%.dist-info}"; done; exit 0'
         )
 
     def parse(self, out: str) -> Self | None:
@@ -70,14 +72,14 @@ class CondaEnv(Base):
         yield run_detached(f"slipway-env-{self.digest}", shlex.join(install), f"{self.prefix}.log")
 
     def remove(self) -> Iterator[str]:
-        yield f"rm -rf --one-file-system -- {quote(self.prefix)} {quote(self.prefix + '.log')} {quote(self.prefix + '.lock')}"
+        yield f"rm -rf --one-file-system -- {' '.join(quote(self.prefix + end) for end in ('', '.log', '.lock'))}"
 
 
 def _normal(line: str) -> str:
     """`conda python-3.11.7-0` or `pip Jinja2-3.1.6` as (`conda`, name, version) joined by blanks, names normalised."""
     source, _, rest = line.partition(" ")
     if source == "conda":
-        name, version, _ = (rest.rsplit("-", 2) + ["", ""])[:3]
+        name, version, _ = [*rest.rsplit("-", 2), "", ""][:3]
         return f"conda {name} {version}"
     name, _, version = rest.rpartition("-")
     return f"pip {name.lower().replace('_', '-').replace('.', '-')} {version}"

@@ -31,7 +31,9 @@ def _stat(path: str, guarded: bool) -> str:
     return (
         f"p={quote(path)}; foreign=; {mark}\n"
         'if [ -L "$p" ]; then kind=link; elif [ -f "$p" ]; then kind=file; elif [ -d "$p" ]; then kind=directory; '
-        'elif [ -e "$p" ]; then kind=special; elif (cd / && d=$(dirname -- "$p"; printf x); d=${d%?x}; [ -d "$d" ] && [ ! -x "$d" ]); then kind=hidden; else kind=absent; fi\n'
+        'elif [ -e "$p" ]; then kind=special; '
+        'elif (cd / && d=$(dirname -- "$p"; printf x); d=${d%?x}; [ -d "$d" ] && [ ! -x "$d" ]); then kind=hidden; '
+        "else kind=absent; fi\n"
         "if [ $kind = absent ] || [ $kind = hidden ]; then echo $kind; "
         'else printf "%s %s%s\\n" $kind "$(stat -c "%a %U %G" -- "$p")" "$foreign"; fi\n'
     )
@@ -48,7 +50,8 @@ def _parse_stat(path: str, out: str) -> tuple[str, str, str, str] | None:
         raise Unknown(f"its probe printed {out[:200]!r}")
     if words[4:] == ["foreign"]:
         raise Unknown(
-            f"{path} exists and was not written by Slipway; it is somebody else's (set `slurm: existing` in the fleet file to use that cluster as it is, or move the file away)"
+            f"{path} exists and was not written by Slipway; it is somebody else's "
+            "(set `slurm: existing` in the fleet file to use that cluster as it is, or move the file away)"
         )
     return words[0], words[1].zfill(4), words[2], words[3]
 

@@ -2,21 +2,33 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from hosts.errors import Unknown
 from hosts.shell import PROGRESS, quote
 from hosts.state import Base
 
 ENDED = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED SPECIAL_EXIT TIMEOUT".split()
+    {
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "REVOKED",
+        "SPECIAL_EXIT",
+        "TIMEOUT",
+    }
 )
 CANCEL_TIMEOUT_S = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmJob(Base):
-    """The job of one stack: `<folder>/job.sbatch` submitted as `user` ("": ourselves) with the stack's tag as its comment.
+    """The job of one stack: `<folder>/job.sbatch` submitted as `user` ("": ourselves), its comment the stack's tag.
 
     `folder` also holds the intent (written before the submission, with the job's id after it), each job's exit file
     (`exit-<id>`, written by the script itself) and its log. `completions` is the file of JobCompType=jobcomp/filetxt
@@ -46,59 +58,52 @@ class SlurmJob(Base):
         intent, folder = quote(f"{self.folder}/intent"), quote(self.folder)
         completions = quote(self.completions)
         return (
-            f"export PATH=$PATH:/opt/slurm/bin:/usr/local/slurm/bin\n"
-            f'if [ -e {intent} ]; then read -r token id rest <{intent}; echo "intent ${{token:-?}} ${{id:-}}"; else echo intent; id=; fi\n'
+            "export PATH=$PATH:/opt/slurm/bin:/usr/local/slurm/bin\n"
+            f'if [ -e {intent} ]; then read -r token id rest <{intent}; echo "intent ${{token:-?}} ${{id:-}}"; '
+            "else echo intent; id=; fi\n"
             f'if ! listed=$({self._listing()} 2>&1); then echo "failed $listed"; exit 0; fi\n'
             "printf '%s\\n' \"$listed\" | grep . | sed 's/^/job /'\n"
             f'if [ -n "$id" ]; then if [ -e {folder}/exit-"$id" ]; then echo "ended its exit file"; '
             f'elif [ -n {completions} ] && grep -qs "^JobId=$id " {completions}; then echo "ended the completion log"; '
-            'elif state=$(sacct -n -X -P -j "$id" -o State 2>/dev/null) && [ -n "$state" ]; then echo "accounting $state"; fi; fi; exit 0'
+            'elif state=$(sacct -n -X -P -j "$id" -o State 2>/dev/null) && [ -n "$state" ]; '
+            'then echo "accounting $state"; fi; fi; exit 0'
         )
 
     def parse(self, out: str) -> Self | None:
-        intent: list[str] | None = None
-        active: list[tuple[str, str, str]] = []
-        ended: set[str] = set()
-        proof = False
-        for line in out.splitlines():
-            word, _, rest = line.partition(" ")
-            if word == "intent":
-                intent = rest.split()
-            elif word == "failed":
+        said = [(word, rest) for word, _, rest in (line.partition(" ") for line in out.splitlines())]
+        for word, rest in said:
+            if word == "failed":
                 raise Unknown(f"squeue failed: {rest}; is slurmctld up? (systemctl status slurmctld on the controller)")
-            elif word == "job":
-                job, state, comment = (rest.split("|", 2) + ["", ""])[:3]
-                if f"slipway={self.stack}," not in comment:
-                    continue
-                if state in ENDED:
-                    ended.add(job)
-                else:
-                    active.append((job, state, comment.partition(",fingerprint=")[2].partition(",")[0]))
-            elif word == "ended":
-                proof = True
-            elif word == "accounting":
-                proof = rest.split()[0].rstrip("+") in ENDED
-        if intent is None:
+        intents = [rest.split() for word, rest in said if word == "intent"]
+        if not intents:
             raise Unknown(f"its probe printed {out[:200]!r}")
+        jobs = [_Job(*[*rest.split("|", 2), "", ""][:3]) for word, rest in said if word == "job"]
+        jobs = [job for job in jobs if f"slipway={self.stack}," in job.comment]
+        active = [job for job in jobs if job.state not in ENDED]
         if len(active) > 1:
-            return replace(self, fingerprint=f"({len(active)} jobs: {', '.join(job for job, _, _ in active)})")
+            return replace(self, fingerprint=f"({len(active)} jobs: {', '.join(job.id for job in active)})")
         if active:
-            job, state, fingerprint = active[0]
-            return replace(self, fingerprint=fingerprint if state != "COMPLETING" else f"(job {job} is ending)")
-        if len(intent) == 2 and intent[1] not in ended and not proof:
-            raise Unknown(
-                f"job {intent[1]} is not in the queue, and neither its exit file, the completion log nor accounting says that it ended; "
-                f"look with `scontrol show job {intent[1]}`, and where it is really gone remove {self.folder}/intent"
-            )
+            return replace(self, fingerprint=active[0].fingerprint)
+        ended = any(word == "ended" or (word == "accounting" and _has_ended(rest)) for word, rest in said)
+        for job in intents[0][1:2]:
+            if not ended and job not in {listed.id for listed in jobs}:
+                raise Unknown(
+                    f"job {job} is not in the queue, and neither its exit file, the completion log nor accounting says "
+                    f"that it ended; look with `scontrol show job {job}`, and where it is really gone "
+                    f"remove {self.folder}/intent"
+                )
         return None
 
     def _cancel(self) -> str:
         """Cancels every live job with our tag and waits until the queue says that it ended."""
         return (
-            f"live() {{ squeue --noheader --name={quote(self.name)} --format='%i|%k' | sed -n 's/|.*slipway={self.stack},.*//p'; }}\n"
+            f"live() {{ squeue --noheader --name={quote(self.name)} --format='%i|%k' | "
+            f"sed -n 's/|.*slipway={self.stack},.*//p'; }}\n"
             f'ids=$(live); for id in $ids; do printf \'{PROGRESS}cancelling job %s\\n\' "$id"; scancel -- "$id"; done\n'
             f'for _ in $(seq {CANCEL_TIMEOUT_S}); do ids=$(live); [ -n "$ids" ] || break; sleep 1; done\n'
-            f'[ -z "$ids" ] || {{ echo "job $ids still runs {CANCEL_TIMEOUT_S} s after scancel; its node may be down (sinfo -R)"; exit 1; }}'
+            '[ -z "$ids" ] || { '
+            f'echo "job $ids still runs {CANCEL_TIMEOUT_S} s after scancel; its node may be down (sinfo -R)"; '
+            "exit 1; }"
         )
 
     def steps(self, actual: Self | None) -> Iterator[str]:
@@ -106,16 +111,38 @@ class SlurmJob(Base):
         if actual is not None:
             yield self._cancel()
         as_user = f"runuser -u {quote(self.user)} -- " if self.user else ""
-        # The intent is on disk before sbatch runs. Whoever is killed in between leaves a token that no job carries: the next
-        # run (under the same lock, so after this script has ended) finds either the job by its tag, or none.
+        # The intent is on disk before sbatch runs. Whoever is killed in between leaves a token that no job carries: the
+        # next run (under the same lock, so after this script has ended) finds either the job by its tag, or none.
         yield f"read -r token </proc/sys/kernel/random/uuid; printf '%s\\n' \"$token\" >{new}; mv -fT {new} {intent}"
         yield (
             f"cd / && read -r token rest <{intent}\n"
             f"id=$({as_user}sbatch --parsable --no-requeue --job-name={quote(self.name)} "
-            f'--comment="slipway={self.stack},fingerprint={self.fingerprint},intent=$token" {quote(f"{self.folder}/job.sbatch")})\n'
-            f'id=${{id%%;*}}; printf \'{PROGRESS}submitted job %s\\n\' "$id"; printf \'%s %s\\n\' "$token" "$id" >{new}; mv -fT {new} {intent}'
+            f'--comment="slipway={self.stack},fingerprint={self.fingerprint},intent=$token" '
+            f"{quote(f'{self.folder}/job.sbatch')})\n"
+            f"id=${{id%%;*}}; printf '{PROGRESS}submitted job %s\\n' \"$id\"; "
+            f'printf \'%s %s\\n\' "$token" "$id" >{new}; mv -fT {new} {intent}'
         )
 
     def remove(self) -> Iterator[str]:
         yield self._cancel()
         yield f"rm -f -- {quote(f'{self.folder}/intent')} {quote(f'{self.folder}/intent.new')}"
+
+
+class _Job(NamedTuple):
+    """A row of the queue."""
+
+    id: str
+    state: str
+    comment: str
+
+    @property
+    def fingerprint(self) -> str:
+        """What the job was submitted with; one that is ending is none that anybody wants."""
+        if self.state == "COMPLETING":
+            return f"(job {self.id} is ending)"
+        return self.comment.partition(",fingerprint=")[2].partition(",")[0]
+
+
+def _has_ended(accounting: str) -> bool:
+    """Whether what sacct calls the state (`FAILED`, `CANCELLED by 1000`) is one of a job that is over."""
+    return accounting.partition(" ")[0].rstrip("+") in ENDED

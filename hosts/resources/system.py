@@ -27,14 +27,18 @@ class User(Base):
 
     def probe(self) -> str:
         name = quote(self.name)
-        return f"getent passwd -- {name} || {{ echo absent; getent passwd {quote(self.uid)} || true; exit 0; }}\nid -Gn -- {name}"
+        return (
+            f"getent passwd -- {name} || {{ echo absent; getent passwd {quote(self.uid)} || true; exit 0; }}\n"
+            f"id -Gn -- {name}"
+        )
 
     def parse(self, out: str) -> Self | None:
         lines = out.splitlines()
         if lines[:1] == ["absent"]:
             if len(lines) > 1 and lines[1].split(":")[0] != self.name:
                 raise Unknown(
-                    f"uid {self.uid} is taken by {lines[1].split(':')[0]}; the same uid is needed on all hosts, free it there"
+                    f"uid {self.uid} is taken by {lines[1].split(':')[0]}; "
+                    "the same uid is needed on all hosts, free it there"
                 )
             return None
         fields = lines[0].split(":") if lines else []
@@ -42,7 +46,8 @@ class User(Base):
             raise Unknown(f"its probe printed {out[:200]!r}")
         if fields[2] != self.uid:
             raise Unknown(
-                f"the account {self.name} exists with uid {fields[2]}, wanted {self.uid} as on the other hosts; files would change hands if it were renumbered"
+                f"the account {self.name} exists with uid {fields[2]}, wanted {self.uid} as on the other hosts; "
+                "files would change hands if it were renumbered"
             )
         have = set(lines[1].split())
         return replace(self, home=fields[5], shell=fields[6], groups=tuple(g for g in self.groups if g in have))
@@ -51,7 +56,10 @@ class User(Base):
         name, groups = quote(self.name), quote(",".join(self.groups))
         if actual is None:
             yield f"getent group {name} >/dev/null || groupadd --system --gid {quote(self.uid)} -- {name}"
-            yield f"useradd --system --uid {quote(self.uid)} --gid {name} --home-dir {quote(self.home)} --no-create-home --shell {quote(self.shell)} -- {name}"
+            yield (
+                f"useradd --system --uid {quote(self.uid)} --gid {name} --home-dir {quote(self.home)} --no-create-home "
+                f"--shell {quote(self.shell)} -- {name}"
+            )
         else:
             yield f"usermod --home {quote(self.home)} --shell {quote(self.shell)} -- {name}"
         if self.groups:
@@ -76,7 +84,11 @@ class Package(Base):
 
     def probe(self) -> str:
         names = " ".join(map(quote, self.names))
-        return f"command -v dpkg-query >/dev/null || {{ echo no-dpkg; exit 0; }}\nfor n in {names}; do dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' -- \"$n\" 2>/dev/null || true; done"
+        return (
+            "command -v dpkg-query >/dev/null || { echo no-dpkg; exit 0; }\n"
+            f"for n in {names}; do "
+            "dpkg-query -W -f '${Package} ${db:Status-Status}\\n' -- \"$n\" 2>/dev/null || true; done"
+        )
 
     def parse(self, out: str) -> Self | None:
         if out.startswith("no-dpkg"):
@@ -97,7 +109,8 @@ class Package(Base):
         yield "DEBIAN_FRONTEND=noninteractive dpkg --configure -a"
         yield (
             f"printf '{PROGRESS}installing %s\\n' {quote(' '.join(missing))}\n"
-            f"{apt} install --no-install-recommends -- {names} || {{ {apt} update; {apt} install --no-install-recommends -- {names}; }}"
+            f"{apt} install --no-install-recommends -- {names} || "
+            f"{{ {apt} update; {apt} install --no-install-recommends -- {names}; }}"
         )
 
     def remove(self) -> Iterator[str]:
@@ -105,7 +118,9 @@ class Package(Base):
         yield (
             f"mkdir -p {OWNED}/packages; cd {OWNED}/packages; ours=()\n"
             f'for n in {names}; do if [ -e "$n" ]; then ours+=("$n"); fi; done\n'
-            'if [ ${#ours[@]} -gt 0 ]; then DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 purge -- "${ours[@]}"; rm -f -- "${ours[@]}"; fi'
+            "if [ ${#ours[@]} -gt 0 ]; then "
+            'DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 purge -- "${ours[@]}"; '
+            'rm -f -- "${ours[@]}"; fi'
         )
 
 
@@ -154,10 +169,12 @@ class Unit(Base):
     def probe(self) -> str:
         name = quote(self.name)
         return (
-            f"systemctl show -p LoadState,ActiveState,UnitFileState,NeedDaemonReload -- {name} || {{ echo no-systemd; exit 0; }}\n"
+            f"systemctl show -p LoadState,ActiveState,UnitFileState,NeedDaemonReload -- {name} || "
+            "{ echo no-systemd; exit 0; }\n"
             f'pid=$(systemctl show -p MainPID --value -- {name}); if [ -n "$pid" ] && [ "$pid" != 0 ]; then '
             "tr '\\0' '\\n' <\"/proc/$pid/environ\" 2>/dev/null | grep '^SLIPWAY_FINGERPRINT=' | head -n 1; "
-            f"else systemctl show -p Environment --value -- {name} | tr ' ' '\\n' | grep '^SLIPWAY_FINGERPRINT=' | head -n 1; fi\n"
+            f"else systemctl show -p Environment --value -- {name} | tr ' ' '\\n' | "
+            "grep '^SLIPWAY_FINGERPRINT=' | head -n 1; fi\n"
             f"[ ! -e {quote(self.drop_in)} ] || echo drop-in\n"
             f"[ ! -e {quote(self.started_with)} ] || sed 's/^/read /' {quote(self.started_with)}"
         )
@@ -205,7 +222,8 @@ class Unit(Base):
         yield (
             f"systemctl restart -- {name} || {{ journalctl -q -n 12 --no-pager -o cat -u {name}; exit 1; }}\n"
             # a daemon that forks and dies a moment later is the usual way in which a bad configuration shows
-            f"for _ in 1 2 3 4 5 6; do sleep 0.25; systemctl is-active --quiet -- {name} || {{ systemctl status --no-pager -n 12 -- {name}; exit 1; }}; done"
+            f"for _ in 1 2 3 4 5 6; do sleep 0.25; systemctl is-active --quiet -- {name} || "
+            f"{{ systemctl status --no-pager -n 12 -- {name}; exit 1; }}; done"
         )
         if self.after:
             yield self.after
@@ -213,7 +231,10 @@ class Unit(Base):
     def remove(self) -> Iterator[str]:
         name = quote(self.name)
         yield f"systemctl disable --quiet --now -- {name} 2>/dev/null || ! systemctl is-active --quiet -- {name}"
-        yield f"rm -f {quote(self.drop_in)} {quote(self.started_with)}; rmdir --ignore-fail-on-non-empty {quote(self.drop_in.rpartition('/')[0])} 2>/dev/null || true"
+        yield (
+            f"rm -f {quote(self.drop_in)} {quote(self.started_with)}; "
+            f"rmdir --ignore-fail-on-non-empty {quote(self.drop_in.rpartition('/')[0])} 2>/dev/null || true"
+        )
         yield "systemctl daemon-reload"
         yield f"systemctl reset-failed -- {name} 2>/dev/null || true"
 
@@ -237,7 +258,8 @@ class Sysctl(Base):
 
     def probe(self) -> str:
         return (
-            f"v=$(sysctl -n -- {quote(self.name)} 2>/dev/null) && printf '=%s\\n' \"$v\" | tr '\\t' ' ' || true; echo --\n"
+            f"v=$(sysctl -n -- {quote(self.name)} 2>/dev/null) && printf '=%s\\n' \"$v\" | tr '\\t' ' ' || true; "
+            "echo --\n"
             f"if [ -e {quote(self.file)} ]; then cat -- {quote(self.file)}; fi"
         )
 
@@ -256,7 +278,8 @@ class Sysctl(Base):
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
         file, name = quote(self.file), quote(self.name)
         yield (
-            f"was=$( [ ! -e {file} ] || sed -n 's/^# before: //p' {file} ); [ -n \"$was\" ] || was=$(sysctl -n -- {name} | tr '\\t' ' ')\n"
+            f"was=$( [ ! -e {file} ] || sed -n 's/^# before: //p' {file} ); "
+            f"[ -n \"$was\" ] || was=$(sysctl -n -- {name} | tr '\\t' ' ')\n"
             f"printf '# before: %s\\n%s\\n' \"$was\" {quote(f'{self.name} = {self.value}')} >{file}"
         )
         yield f"sysctl -q -w -- {quote(f'{self.name}={self.value}')}"

@@ -14,7 +14,7 @@ from hosts.state import Base, fingerprint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights(Base):
-    """A folder of weights, code, tokenizer and configuration; `manifest` has one `SHA256 SIZE NAME` a file, sorted by name.
+    """A folder of weights, code, tokenizer and configuration; `manifest` is `SHA256 SIZE NAME` by file, sorted by name.
 
     An empty manifest takes the folder as it is found first (after its index and shards agreed) and holds it to that.
     `records` is a folder of ours for what was hashed when, so that hundreds of GiB are read once and not at each run.
