@@ -6,9 +6,7 @@ WANTED = Unit(
     name="slurmd.service", fingerprint="ab12", reads=("11  /etc/slurm/slurm.conf", "22  /etc/slurm/gres.conf"),
     before="await controller", after="await node",
 )  # fmt: skip
-RUNNING = (
-    "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nSLIPWAY_FINGERPRINT=ab12\ndrop-in\n"
-)
+RUNNING = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nSLIPWAY_FINGERPRINT=ab12\ndrop-in\n"
 
 
 def test_a_unit_started_on_the_wanted_files_is_as_wanted() -> None:
