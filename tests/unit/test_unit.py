@@ -6,14 +6,14 @@ WANTED = Unit(
     name="slurmd.service", fingerprint="ab12", reads=("11  /etc/slurm/slurm.conf", "22  /etc/slurm/gres.conf"),
     before="await controller", after="await node",
 )  # fmt: skip
-RUNNING = "".join(
-    f"{line}
-"
-    for line in (
-        "LoadState=loaded", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no",
-        "SLIPWAY_FINGERPRINT=ab12", "drop-in",
-    )
-)  # fmt: skip
+RUNNING = """\
+LoadState=loaded
+ActiveState=active
+UnitFileState=enabled
+NeedDaemonReload=no
+SLIPWAY_FINGERPRINT=ab12
+drop-in
+"""
 
 
 def test_a_unit_started_on_the_wanted_files_is_as_wanted() -> None:
