@@ -326,7 +326,7 @@ def _apply_once(
     values: dict[str, str] = {}
     for change in changes:
         name = getattr(change.desired, "secret", "")
-        if name and secrets is not None:
+        if name and secrets is not None and getattr(change.desired, "digest", ""):  # else the host makes its own
             values[name] = base64.b64encode(secrets(name)).decode()
     script = shell.apply_script(
         steps,

@@ -16,6 +16,8 @@ def environment(d: Deployment, mark: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "SLIPWAY_FINGERPRINT": mark,
         "SLIPWAY_STACK": d.stack,
+        # engines retitle their processes; without this the title is written over /proc/PID/environ, and the tag is gone
+        "SPT_NOENV": "1",
         "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
         "TRITON_CACHE_DIR": f"{cache}/triton",
         "XDG_CACHE_HOME": f"{cache}/xdg",

@@ -43,9 +43,11 @@ PHASES = (
     ),
     (re.compile(r"Application startup complete"), "waiting for the first token"),
 )
-FAILURE = re.compile(r"(?:ERROR|Traceback|Error:|error:|CUDA out of memory|slurmstepd: error|Killed|weights: )")
-CAUSE = re.compile(r"\w*(Error|Exception)\b.*:|out of memory|error:|weights: |slurmstepd")
-DEAD = re.compile(r"^\s*(?:raise |File |\^|~)")
+FAILURE = re.compile(r"\bERROR\b|Traceback|slipway: error|CUDA out of memory|slurmstepd: error|\bKilled\b|weights: ")
+CAUSE = re.compile(r"[\w.]+(?:Error|Exception|Compiler)\b: \S|out of memory|slipway: error|slurmstepd: error|weights: ")
+SOURCE = re.compile(r'File "|^\s*raise |\]\s+raise ')
+BLOCK_LINES = 400
+"""A traceback through an engine is some 150 lines long, and its reason is the last of them."""
 NO_TOKEN = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 """What `ask` raises where there is no completion: nobody listens, or what answers is no such server."""
 
@@ -130,12 +132,12 @@ def phase_of(lines: Sequence[str]) -> str:
 
 
 def cause_of(lines: Sequence[str]) -> list[str]:
-    """The errors of the first failing rank's block, or the block's first lines where none reads like one; the end."""
+    """The reason of the first failure in the log (of all ranks' the first), cut to one screen; then the log's end."""
     for n, line in enumerate(lines):
-        if FAILURE.search(line):
-            block = lines[n : n + 60]
-            causes = [b for b in block if CAUSE.search(b) and not DEAD.search(b)]
-            return [*(causes[:3] or block[:3]), "the log ends:", *lines[-5:]]
+        if FAILURE.search(line) and "WARNING" not in line:
+            block = lines[n : n + BLOCK_LINES]
+            causes = [b for b in block if CAUSE.search(b) and not SOURCE.search(b)]
+            return [cut[:600] for cut in [*(causes[:2] or block[:3]), "the log ends:", *lines[-5:]]]
     return ["the log ends:", *lines[-8:]] if lines else ["its log is empty"]
 
 
