@@ -10,13 +10,14 @@ import pulumi
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from hosts.errors import SlipwayError  # noqa: E402
-from hosts.state import Stage  # noqa: E402
-from infra import spec  # noqa: E402
-from infra.components import Group, StageResource  # noqa: E402
-from infra.controller import backend, secrets_folder  # noqa: E402
-from infra.desired import desired  # noqa: E402
-from infra.operate.secrets import SecretStore  # noqa: E402
+from hosts.errors import SlipwayError
+from hosts.resources import SlurmJob
+from hosts.state import Stage
+from infra import spec
+from infra.components import Group, StageResource
+from infra.controller import backend, secrets_folder
+from infra.desired import desired
+from infra.operate.secrets import SecretStore
 
 SERVING = ("environment", "weights", "launch", "ready")
 
@@ -45,10 +46,8 @@ def main() -> None:
     pulumi.export("endpoint", service.stages[-1].observed.apply(lambda seen: (seen or {}).get("endpoint", "")))
     pulumi.export("model", str(deployment.args.get("served-model-name", deployment.model.name)))
     pulumi.export("engine", f"{deployment.engine} {deployment.release}")
-    pulumi.export(
-        "fingerprint",
-        next(r.fingerprint for s in serving for rs in s.hosts.values() for r in rs if r.kind == "SlurmJob"),
-    )  # type: ignore[attr-defined]
+    resources = (r for stage in serving for kept in stage.hosts.values() for r in kept)
+    pulumi.export("fingerprint", next(r.fingerprint for r in resources if isinstance(r, SlurmJob)))
 
 
 try:

@@ -1,10 +1,12 @@
 """Slipway's Pulumi provider: one resource a stage, and the same `converge` behind it that Invoke calls.
 
-`check` and `diff` are pure; `read`, `create`, `update` and `delete` go to the machines. The machine is the truth and Pulumi's
-state a memo: a host that can't be read keeps its memo and counts as changed, so a preview says so and an `up` fails by name.
+`check` and `diff` are pure; `read`, `create`, `update` and `delete` go to the machines. The machine is the truth and
+Pulumi's state a memo: a host that can't be read keeps its memo and counts as changed, so a preview says so and an `up`
+fails by name.
 """
 
 import asyncio
+import contextlib
 import getpass
 import json
 import os
@@ -15,14 +17,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
+from google.protobuf import empty_pb2
 from pulumi.provider.experimental import provider as p
 from pulumi.provider.experimental.property_value import PropertyValue
 from pulumi.provider.experimental.server import ProviderServicer
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, provider_pb2_grpc
 
 from hosts.converge import Report, converge, gather
 from hosts.errors import Blocked, SlipwayError, Unreachable
@@ -30,10 +33,14 @@ from hosts.remote import Connections
 from hosts.state import Stage, to_wire
 from infra import wire
 from infra.controller import secrets_folder
+from infra.operate.absence import scan
 from infra.operate.secrets import SecretStore
+from infra.wire import Plain
 
 VERSION = "0.1.0"
 Properties = dict[str, PropertyValue]
+Context = grpc.aio.ServicerContext[Any, Any]
+Answer = TypeVar("Answer")
 INTERRUPTIBLE = "ready"
 """The one stage that only waits: a cancel ends it at once, the others finish what they have begun."""
 
@@ -97,17 +104,15 @@ class StageProvider(p.Provider):
             text = f"{sign} {found.key}" + (f" ({found.field})" if found.field else "")
             if text not in by_host.setdefault(found.host, []):
                 by_host[found.host].append(text)
-        for place, reason in self._unread.get(request.urn, {}).items():
+        for place in self._unread.get(request.urn, {}):
             detailed[f"hosts[{wire.quoted(place)}]"] = p.PropertyDiff(p.PropertyDiffKind.UPDATE, input_diff=False)
             by_host.setdefault(place, []).append("not read, so it counts as changed")
         for host, texts in by_host.items():
             more = f" and {len(texts) - 6} more" if len(texts) > 6 else ""
             line = f"{host}: {', '.join(texts[:6])}{more}"
-            if (
-                request.urn,
-                line,
-            ) not in self._said:  # the engine asks for the same diff after a refresh and for the step
-                self._said.add((request.urn, line))
+            said = (request.urn, line)
+            if said not in self._said:  # the engine asks for the same diff after a refresh and for the step
+                self._said.add(said)
                 await asyncio.to_thread(self._log, INFO, line, request.urn, False)
         return p.DiffResponse(changes=bool(detailed), detailed_diff=detailed, diffs=["hosts"] if detailed else [])
 
@@ -143,7 +148,7 @@ class StageProvider(p.Provider):
         self._stop.set()
 
     def _say(self, urn: str) -> Callable[[str, str], None]:
-        """Passes progress on; a line that a host repeats only every REPEAT_S, or a log without a terminal is all of it."""
+        """Passes progress on; a host's line again only after REPEAT_S: a log without a terminal keeps each."""
         shown: dict[str, tuple[str, float]] = {}
 
         def say(host: str, line: str) -> None:
@@ -223,8 +228,6 @@ class StageProvider(p.Provider):
         say = self._say(urn)
         try:
             if stage.name == "claim":
-                from infra.operate.absence import scan
-
                 say("all hosts", f"looking for anything left of {properties['stack']}")
                 scan(
                     wire.fleet_of(properties), properties["stack"], self._connect(properties), ignore_claims=True
@@ -246,7 +249,7 @@ def lock_dir(slurm: str, storage: str) -> str:
     return f"{storage}/.slipway" if slurm == "existing" else "/run/lock"
 
 
-def _plain(value: PropertyValue) -> Any:
+def _plain(value: PropertyValue) -> Plain:
     """A property value as plain Python, secrets unwrapped, unknowns as None."""
     inner = value.value
     if isinstance(inner, Mapping):
@@ -260,7 +263,7 @@ def _plain_map(values: Mapping[str, PropertyValue]) -> dict[str, Any]:
     return {name: _plain(value) for name, value in values.items()}
 
 
-def _value(plain: Any) -> PropertyValue:
+def _value(plain: Plain) -> PropertyValue:
     if isinstance(plain, Mapping):
         return PropertyValue({k: _value(v) for k, v in plain.items()})
     if isinstance(plain, list | tuple):
@@ -271,20 +274,26 @@ def _value(plain: Any) -> PropertyValue:
 class Servicer(ProviderServicer):
     """The SDK's servicer, with our errors as messages instead of Python's names for them."""
 
-    async def Create(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: N802
+    async def Create(  # noqa: N802
+        self, request: provider_pb2.CreateRequest, context: Context
+    ) -> provider_pb2.CreateResponse:
         return await _clean(super().Create(request, context), context)  # type: ignore[no-untyped-call]
 
-    async def Update(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: N802
+    async def Update(  # noqa: N802
+        self, request: provider_pb2.UpdateRequest, context: Context
+    ) -> provider_pb2.UpdateResponse:
         return await _clean(super().Update(request, context), context)  # type: ignore[no-untyped-call]
 
-    async def Read(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: N802
+    async def Read(  # noqa: N802
+        self, request: provider_pb2.ReadRequest, context: Context
+    ) -> provider_pb2.ReadResponse:
         return await _clean(super().Read(request, context), context)  # type: ignore[no-untyped-call]
 
-    async def Delete(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: N802
+    async def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> empty_pb2.Empty:  # noqa: N802
         return await _clean(super().Delete(request, context), context)  # type: ignore[no-untyped-call]
 
 
-async def _clean(call: Awaitable[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+async def _clean(call: Awaitable[Answer], context: Context) -> Answer:
     try:
         return await call
     except SlipwayError as error:
@@ -295,23 +304,19 @@ def engine_log(address: str) -> Callable[[int, str, str, bool], None]:
     """The engine's log; ephemeral lines show on the resource's own line while it works."""
 
     @cache
-    def stub() -> Any:
+    def stub() -> engine_pb2_grpc.EngineStub:
         return engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
 
     def log(severity: int, message: str, urn: str, ephemeral: bool) -> None:
-        try:
-            stub().Log(
-                engine_pb2.LogRequest(severity=cast(Any, severity), message=message, urn=urn, ephemeral=ephemeral),
-                timeout=10,
-            )
-        except grpc.RpcError:
-            pass  # the engine is gone or busy; what was done does not depend on having said it
+        request = engine_pb2.LogRequest(severity=cast(Any, severity), message=message, urn=urn, ephemeral=ephemeral)
+        with contextlib.suppress(grpc.RpcError):  # it is gone or busy; what was done does not depend on having said it
+            stub().Log(request, timeout=10)
 
     return log
 
 
 def watch_parent() -> None:
-    """Ends this process when the engine that started it is gone: nobody is left to answer, and the hosts finish by themselves."""
+    """Ends this process when the engine that started it is gone: nobody is left to answer; the hosts go on alone."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -338,10 +343,8 @@ def main() -> None:
         sys.stdout.flush()
         await server.wait_for_termination()
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve())
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

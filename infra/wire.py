@@ -1,4 +1,4 @@
-"""Stages in the form that crosses to Pulumi: text, booleans, lists and mappings; numbers do not survive (16 is 16.0). Pure."""
+"""Stages in the form that crosses to Pulumi: text, booleans, lists, mappings; no numbers, for 16 becomes 16.0. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -111,7 +111,7 @@ def quoted(text: str) -> str:
 def without(stage: Stage, kept: Mapping[str, Plain]) -> Stage:
     """The stage less every resource whose host and key stand in `kept`: what an update has to take away."""
     left = {
-        host: tuple(r for r in resources if r.key not in kept.get(host, {}) and r.kind != "Requirement")
+        host: tuple(r for r in resources if r.key not in kept.get(host, {}) and r.removable)
         for host, resources in stage.hosts.items()
     }
     return Stage(name=stage.name, hosts={h: r for h, r in left.items() if r}, keep=stage.keep, lock=stage.lock)

@@ -1,8 +1,10 @@
 """Where secret values come from: Pulumi's encrypted config, the environment, or a private file made on first use."""
 
+import contextlib
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,7 +32,8 @@ class SecretStore:
             return self._made(name)
         variable = _variable(name)
         raise Failed(
-            f"no value for the secret {name}: run `pulumi config set --secret --path slipway:secrets.{name}`, or set {variable}"
+            f"no value for the secret {name}: run `pulumi config set --secret --path slipway:secrets.{name}`, "
+            f"or set {variable}"
         )
 
     def digests(self, fleet: Fleet) -> dict[str, str]:
@@ -49,17 +52,17 @@ class SecretStore:
 
     def _made(self, name: str) -> bytes:
         path = self.folder / name
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
+        if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:  # another run made it a moment ago
-            return path.read_bytes()
-        with os.fdopen(file, "w") as out:
-            out.write(secrets.token_hex(32))
-        return path.read_bytes()
+            with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=f".{name}.") as new:  # of mode 0600
+                new.write(secrets.token_hex(32))
+                new.flush()
+                with contextlib.suppress(FileExistsError):  # another run made it a moment ago
+                    os.link(new.name, path)  # whole or not at all: half a key would lock every host out of the cluster
+        value = path.read_bytes()
+        if not value:
+            raise Failed(f"{path} is empty, wanted the secret {name}; restore it, or remove it and a new one is made")
+        return value
 
 
 def _variable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The law for the kinds that need a real machine: users, packages, units, kernel settings, blocks; on a node of the lab."""
+"""The law for what needs a real machine: users, packages, units, kernel settings, blocks; on a node of the lab."""
 
 import os
 from collections.abc import Iterator

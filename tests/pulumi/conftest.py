@@ -26,7 +26,8 @@ from hosts.state import Stage, from_wire
 from hosts.fleet import Fleet, Host, Storage
 from infra.components import StageResource
 wanted = json.loads((pathlib.Path(__file__).parent.parent / "wanted.json").read_text())
-fleet = Fleet(**(wanted["fleet"] | {{"hosts": tuple(Host(**h) for h in wanted["fleet"]["hosts"]), "storage": Storage(path="/nowhere")}}))
+hosts = tuple(Host(**host) for host in wanted["fleet"]["hosts"])
+fleet = Fleet(**(wanted["fleet"] | {{"hosts": hosts, "storage": Storage(path="/nowhere")}}))
 after = []
 for stage in wanted["stages"]:
     hosts = {{h: tuple(from_wire(r, KINDS) for r in rs) for h, rs in stage["hosts"].items()}}
@@ -59,6 +60,7 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=100,
+            check=False,
         )
         assert done.returncode == status, done.stdout
         assert "Traceback" not in done.stdout

@@ -71,7 +71,7 @@ def test_a_kept_stage_is_released_not_removed(project: Project, sshd: Sshd, tmp_
 def test_an_unread_host_is_said_and_not_forgotten(
     project: Project, sshd: Sshd, start_sshd: Callable[[], Sshd], tmp_path: Path
 ) -> None:
-    """With a host down: preview exits 0 and names it, `up` fails naming it and writes nothing, and after its return all is well."""
+    """With a host down: preview exits 0 and names it, `up` fails naming it and writes nothing; back up, all is well."""
     other = start_sshd()
     hosts = (sshd.host("a"), other.host("b", port=other.port, host_key=other.host_key))
     fleet = fleet_of(*hosts, identity=sshd.identity)

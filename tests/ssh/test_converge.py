@@ -1,5 +1,7 @@
 """The law of resources and the promises of converge, over a real sshd."""
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -9,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import pytest
 
@@ -104,8 +106,6 @@ def test_law_of_odd_names_and_contents(connect: Connections, locks: str, tmp_pat
 
 def test_law_of_a_secret_with_a_value(connect: Connections, locks: str, tmp_path: Path) -> None:
     """The value arrives in a file of mode 0600, and neither plan nor diff holds it."""
-    import hashlib
-
     path = tmp_path / "key"
     value = b"s3cret \xff value"
     secret = SecretFile(path=str(path), secret="k", digest=hashlib.sha256(value).hexdigest())
@@ -306,7 +306,7 @@ def test_a_cut_link_says_what_was_done(start_sshd: Callable[[], Server], locks: 
     connect = Connections(server.fleet(server.host("a")))
 
     class Slow(File):
-        def steps(self, actual: File | None) -> Iterator[str]:
+        def steps(self, actual: Self | None) -> Iterator[str]:
             yield f"touch {tmp_path}/started; sleep 3"
             yield from super().steps(actual)
 
@@ -425,8 +425,6 @@ def test_weights_without_a_manifest_are_held_to_what_was_seen_first(
 
 
 def _checkpoint(folder: Path) -> None:
-    import json
-
     for name in ("a", "b"):
         header = json.dumps({"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
         (folder / f"{name}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
@@ -439,12 +437,10 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _manifest(folder: Path) -> tuple[str, ...]:
-    import hashlib
-
-    rows = []
-    for path in sorted(folder.iterdir(), key=lambda p: p.name):
-        rows.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_size} {path.name}")
-    return tuple(rows)
+    return tuple(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_size} {path.name}"
+        for path in sorted(folder.iterdir(), key=lambda p: p.name)
+    )
 
 
 def test_errors_of_several_hosts_are_one_message(sshd: Server, locks: str, tmp_path: Path) -> None:
