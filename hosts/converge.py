@@ -157,7 +157,7 @@ def plan(stage: Stage, facts: Facts, *, absent: bool = False) -> Plan:
             continue
         for resource in reversed(resources) if absent else resources:
             seen = facts.seen[host][resource.key]
-            if absent and resource.kind == "Requirement":
+            if absent and not resource.removable:
                 continue
             if seen.unknown:
                 blocked.append(f"{host}: {resource.key}: {seen.unknown}")

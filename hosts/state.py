@@ -16,6 +16,7 @@ class Resource(Protocol):
     """One thing a host should have; fields are text, booleans or tuples of text (numbers do not survive the wire)."""
 
     kind: ClassVar[str]
+    removable: ClassVar[bool]
 
     @property
     def key(self) -> str:
@@ -39,7 +40,10 @@ class Resource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """What every kind shares: it observes nothing unless it says so."""
+    """What every kind shares: it observes nothing unless it says so, and can be taken away again."""
+
+    removable: ClassVar[bool] = True
+    """False for what is only looked at: taking a stage away passes it over."""
 
     def observed(self, out: str) -> Mapping[str, str]:  # noqa: ARG002
         """Nothing."""

@@ -18,6 +18,7 @@ class Endpoint(Base):
     """
 
     kind: ClassVar[str] = "Endpoint"
+    removable: ClassVar[bool] = False
     stack: str
     folder: str
     port: str

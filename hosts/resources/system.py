@@ -297,6 +297,7 @@ class Requirement(Base):
     """Something that must hold and that we can't repair: `check` prints `ok`, or one line of what was found instead."""
 
     kind: ClassVar[str] = "Requirement"
+    removable: ClassVar[bool] = False
     name: str
     check: str
     wanted: str

@@ -63,8 +63,9 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> list[tuple
         ),
         (
             "units",
-            f"systemctl list-units --all --no-legend --plain 'slipway-*' 2>/dev/null | while read -r unit rest; do "
-            f'case $unit in slipway-{stack}.service|slipway-{stack}-*.service) echo "$unit $rest" | cut -c1-120;; esac; done',
+            "systemctl list-units --all --no-legend --plain 'slipway-*' 2>/dev/null | while read -r unit rest; do "
+            f"if systemctl show -p Environment --value \"$unit\" | tr ' ' '\\n' | grep -qx -- {tag}; then "
+            'echo "$unit $rest" | cut -c1-120; fi; done',
         ),
         (
             "containers",
