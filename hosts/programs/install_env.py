@@ -54,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     os.umask(0o022)  # the engine's user reads it, whoever installs
     if options.link:
         link(options.lock, options.prefix)
-        return 0
+        sys.stdout.flush()
+        # Rattler's threads outlive its work; once in some fifty runs one crashed the interpreter while that ended.
+        os._exit(0)
     try:
         options.prefix.parent.mkdir(parents=True, exist_ok=True)
         with locked(options.prefix):

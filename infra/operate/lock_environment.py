@@ -134,5 +134,5 @@ def main(arguments: Sequence[str]) -> int:
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     sys.stdout.flush()
-    # Rattler's threads outlive its work; seen once in some fifty runs: one crashed the interpreter while that shut down.
+    # Rattler's threads outlive its work; once in some fifty runs one crashed the interpreter while that ended.
     os._exit(status)
