@@ -32,22 +32,26 @@ LOG_TAIL_BYTES = 4 << 20
 PHASES = (
     (re.compile(r"^slipway: (.+)"), "{}"),
     (re.compile(r"Starting to load model|Initializing a V1 LLM engine"), "loading the engine"),
-    (re.compile(r"Loading safetensors checkpoint shards:\s+(\d+)%"), "loading weights {} %"),
+    (re.compile(r"[Ll]oading (?:[\w-]+ )*shards:\s+(\d+)%"), "loading weights {} %"),
     (re.compile(r"Loading weights took ([\d.]+)"), "weights loaded in {} s"),
     (
         re.compile(
-            r"Capturing CUDA graphs|torch\.compile|init engine|GPU KV cache size|CPU KV cache"
-            r"|# (?:CPU|GPU|cuda|cpu) blocks"
+            r"KV cache size: |torch\.compile took|for vLLM's torch\.compile|Compiling a graph|Warming up"
+            r"|Capturing CUDA graphs|init engine"
         ),
         "warming up",
     ),
     (re.compile(r"Application startup complete"), "waiting for the first token"),
 )
-FAILURE = re.compile(r"\bERROR\b|Traceback|slipway: error|CUDA out of memory|slurmstepd: error|\bKilled\b|weights: ")
-CAUSE = re.compile(r"[\w.]+(?:Error|Exception|Compiler)\b: \S|out of memory|slipway: error|slurmstepd: error|weights: ")
-SOURCE = re.compile(r'File "|^\s*raise |\]\s+raise ')
-BLOCK_LINES = 400
-"""A traceback through an engine is some 150 lines long, and its reason is the last of them."""
+HEADER = re.compile(
+    r"^(?P<rank>\([^()]* pid=\d+\) ?)?"
+    r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d \[[^]]*\] ?)?(?P<text>.*)"
+)
+"""What vLLM 0.19 puts before each line of its log: process and, where it is a message, its level, time and place."""
+FATAL = re.compile(r"^Traceback \(most recent|^slipway: error|^weights: |^[\w./-]+: error: |out of memory|\bKilled\b")
+CHAINED = re.compile(r"^Traceback |^During handling of |^The above exception ")
+SCREEN_CHARACTERS = 600
+"""A message may carry all names of a model's weights."""
 NO_TOKEN = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 """What `ask` raises where there is no completion: nobody listens, or what answers is no such server."""
 
@@ -132,13 +136,30 @@ def phase_of(lines: Sequence[str]) -> str:
 
 
 def cause_of(lines: Sequence[str]) -> list[str]:
-    """The reason of the first failure in the log (of all ranks' the first), cut to one screen; then the log's end."""
-    for n, line in enumerate(lines):
-        if FAILURE.search(line) and "WARNING" not in line:
-            block = lines[n : n + BLOCK_LINES]
-            causes = [b for b in block if CAUSE.search(b) and not SOURCE.search(b)]
-            return [cut[:600] for cut in [*(causes[:2] or block[:3]), "the log ends:", *lines[-5:]]]
-    return ["the log ends:", *lines[-8:]] if lines else ["its log is empty"]
+    """The reason of the first failure of any rank, then the log's end; long lines are cut."""
+    if not lines:
+        return ["its log is empty"]
+    reason = reason_of(lines)
+    end = lines[-5:] if reason else lines[-8:]
+    return [line[:SCREEN_CHARACTERS] for line in (*reason, "the log ends:", *end)]
+
+
+def reason_of(lines: Sequence[str]) -> list[str]:
+    """The exception of the first traceback, or the first line that says error; none where nothing does."""
+    rows = [HEADER.match(line) for line in lines]
+    said = [(row["rank"], row["level"], row["text"]) for row in rows if row]
+    said = [row for row in said if row[1] not in ("DEBUG", "INFO", "WARNING")]
+    fatal = next((n for n, (_, _, text) in enumerate(said) if FATAL.search(text)), None)
+    if fatal is None:
+        return [text for _, level, text in said if level in ("ERROR", "CRITICAL")][:3]
+    block = [text for rank, level, text in said[fatal:] if (rank, level) == said[fatal][:2]]
+    if not block[0].startswith("Traceback"):
+        return block[:1]
+    # the frames are indented, the exception is not
+    start = next((n for n, text in enumerate(block) if n and text and not text[0].isspace()), 0)
+    rest = block[start : start + 3]
+    end = next((n for n, text in enumerate(rest) if n and (not text.strip() or CHAINED.search(text))), len(rest))
+    return rest[:end]
 
 
 def self_reported(folder: str, job: str) -> bool:
