@@ -1,0 +1,169 @@
+"""What a log of vLLM tells: how far the start has come, and why it failed.
+
+`logs/` has vLLM 0.19.1 on the lab's nodes, started wrongly on purpose (and once without a compiler); in the middle of
+tracebacks frames are left out, and long lines are cut.
+"""
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hosts.programs import ready
+
+LOGS = Path(__file__).parent / "logs"
+
+
+def log(name: str) -> list[str]:
+    return (LOGS / f"{name}.log").read_text().splitlines()
+
+
+def phases(lines: list[str]) -> list[str]:
+    """Each phase once, in the order in which they show while the log grows."""
+    shown = [ready.phase_of(lines[:n]) for n in range(len(lines) + 1)]
+    return [phase for n, phase in enumerate(shown) if n == 0 or phase != shown[n - 1]]
+
+
+PHASES: list[tuple[str, list[str]]] = [
+    (
+        "no-compiler",
+        [
+            "starting",
+            "environment (job 16 on dgx1)",
+            "checking weights",
+            "starting vllm",
+            "loading the engine",
+            "loading weights 0 %",
+            "loading weights 50 %",
+            "weights loaded in 0.16 s",
+            "loading weights 100 %",
+            "warming up",
+            "waiting for the first token",
+            "vllm ended with status 0",
+        ],
+    ),
+    ("cut-shard", ["starting", "loading the engine", "loading weights 0 %", "loading weights 50 %"]),
+    ("length", ["starting"]),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), PHASES, ids=[name for name, _ in PHASES])
+def test_phases(name: str, expected: list[str]) -> None:
+    assert phases(log(name))[: len(expected)] == expected
+
+
+REASONS: list[tuple[str, list[str]]] = [
+    ("flag", ["vllm: error: unrecognized arguments: --no-such-flag"]),
+    (
+        "length",
+        [
+            "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+            "  Value error, User-specified max_model_len (99999999) is greater than the derived max_model_len ",
+            "    For further information visit ",
+        ],
+    ),
+    ("missing-shard", ["ValueError: Following weights were not initialized from checkpoint: {'model.layers.1."]),
+    ("cut-shard", ["safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, "]),
+    ("no-compiler", ["torch._inductor.exc.InductorError: InvalidCxxCompiler: No working C++ compiler found in "]),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), REASONS, ids=[name for name, _ in REASONS])
+def test_the_reason_is_the_first_failing_ranks_exception(name: str, expected: list[str]) -> None:
+    """Not the warning before it that has `OSError` in its text, nor the server that says `see root cause above`."""
+    reason = ready.reason_of(log(name))
+    assert len(reason) == len(expected)
+    for line, start in zip(reason, expected, strict=True):
+        assert line.startswith(start)
+
+
+LINES: list[tuple[str, list[str], list[str]]] = [
+    ("nothing wrong", ["INFO 11-24 00:26:21 [importing.py:44] Triton is installed", "plain"], []),
+    ("killed for memory", ["a", "slurmstepd: error: Detected 1 oom_kill event"], ["slurmstepd: error: Detected 1 oom"]),
+    ("a wrong weight", ["weights: /m: a is missing", "slipway: error: the weights"], ["weights: /m: a is missing"]),
+    (
+        "an error that is logged, and no traceback",
+        ["(EngineCore pid=1) ERROR 11-24 00:26:21 [a.py:1] gave up", "(APIServer pid=2) INFO:     Shutting down"],
+        ["gave up"],
+    ),
+    (
+        "the middle of another rank's lines",
+        [
+            "(Worker_TP1 pid=2) ERROR 11-24 00:26:21 [a.py:1] Traceback (most recent call last):",
+            "(Worker_TP0 pid=1) ERROR 11-24 00:26:21 [a.py:1] RuntimeError: of another rank",
+            '(Worker_TP1 pid=2) ERROR 11-24 00:26:21 [a.py:1]   File "a.py", line 1, in f',
+            "(Worker_TP1 pid=2) ERROR 11-24 00:26:21 [a.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried",
+        ],
+        ["torch.OutOfMemoryError: CUDA out of memory. Tried"],
+    ),
+    (
+        "the first of two chained ones",
+        ["Traceback (most recent call last):", "  f()", "KeyError: 'a'", "", "During handling of", "ValueError: b"],
+        ["KeyError: 'a'"],
+    ),
+    ("a traceback that was cut", ["Traceback (most recent call last):", "  f()"], ["Traceback (most", "  f()"]),
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), [row[1:] for row in LINES], ids=[row[0] for row in LINES])
+def test_reasons_of_few_lines(lines: list[str], expected: list[str]) -> None:
+    reason = ready.reason_of(lines)
+    assert [line[: len(start)] for line, start in zip(reason, expected, strict=True)] == expected
+
+
+def test_what_is_shown_fits_a_screen() -> None:
+    assert ready.cause_of([]) == ["its log is empty"]
+    assert ready.cause_of(["x"] * 20) == ["the log ends:", *["x"] * 8]
+    shown = ready.cause_of([*log("missing-shard"), "y" * 5000])
+    assert shown[1] == "the log ends:"
+    assert len(shown) == 7
+    assert max(map(len, shown)) == ready.SCREEN_CHARACTERS
+
+
+def test_a_progress_bar_is_read_state_by_state(tmp_path: Path) -> None:
+    (tmp_path / "job-7.out").write_bytes(b"slipway: starting vllm\nx:  0%\rLoading pt checkpoint shards:  50% \xff\r")
+    lines = ready.log_of(str(tmp_path), "7")
+    assert lines == ["slipway: starting vllm", "x:  0%", "Loading pt checkpoint shards:  50% \ufffd"]
+    assert ready.phase_of(lines) == "loading weights 50 %"
+    assert ready.log_of(str(tmp_path), "8") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "job", "expected"),
+    [
+        ('{"job": "7", "tokens": 4}', "7", True),
+        ('{"job": "7", "tokens": 4}', "8", False),
+        ('{"job": "7"', "7", False),
+        (None, "7", False),
+    ],
+)
+def test_a_report_counts_for_its_own_job(text: str | None, job: str, expected: bool, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "ready.json").write_text(text)
+    assert ready.self_reported(str(tmp_path), job) is expected
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of loopback where something answers that is no HTTP server."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(10)
+
+
+def test_what_answers_may_be_something_else(port: int) -> None:
+    with pytest.raises(http.client.BadStatusLine) as caught:
+        ready.ask(f"http://127.0.0.1:{port}", "model", "key", 10)
+    assert isinstance(caught.value, ready.NO_TOKEN)
