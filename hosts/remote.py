@@ -239,7 +239,7 @@ def _unopened(fleet: Fleet, host: Host, gateway: Connection | None) -> Connectio
         config=Config(lazy=True),
         connect_timeout=int(CONNECT_TIMEOUT_S),
         connect_kwargs={
-            "key_filename": [identity] if identity else None,
+            **({"key_filename": [identity]} if identity else {}),
             "banner_timeout": CONNECT_TIMEOUT_S,
             "auth_timeout": 2 * CONNECT_TIMEOUT_S,
             "look_for_keys": not identity,
