@@ -7,6 +7,7 @@ frames. A line that starts with byte 0x1f is progress, passed on while the scrip
 """
 
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,4 +133,5 @@ def parse_frames(script: str, stdout: str) -> tuple[dict[str, Frame], bool]:
 def _without_progress(text: str) -> str:
     if PROGRESS not in text:
         return text
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(PROGRESS))
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # as `hosts.remote` splits them: at nothing but line feeds
+    return "".join(line for line in lines if not line.startswith(PROGRESS))
