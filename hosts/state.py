@@ -134,6 +134,9 @@ def _field_diff(name: str, was: Value, wanted: Value) -> Iterator[str]:
     if len(before) <= 1 and len(after) <= 1:
         yield f"{name}: {was!r} => {wanted!r}"
         return
+    if before == after:
+        yield f"{name}: the same lines, with other ends"
+        return
     yield f"{name}:"
     for line in list(difflib.unified_diff(before, after, lineterm="", n=1))[2:]:
         yield f"  {line}"
@@ -174,12 +177,18 @@ def from_wire(wire: Mapping[str, object], kinds: Mapping[str, type[Resource]]) -
         if name not in known:
             raise ValueError(f"{kind} has no field {name!r}; fields: {', '.join(sorted(known))}")
         if isinstance(value, Sequence) and not isinstance(value, str):
-            values[name] = tuple(str(item) for item in value)
+            values[name] = tuple(_text(f"{kind}.{name}", item) for item in value)
         elif isinstance(value, str | bool):
             values[name] = value
         else:
             raise ValueError(f"{kind}.{name} is {type(value).__name__}; the wire carries text, booleans and lists")
     return kinds[kind](**values)
+
+
+def _text(place: str, item: object) -> str:
+    if not isinstance(item, str):
+        raise ValueError(f"{place} has an item that is {type(item).__name__}; lists carry text")
+    return item
 
 
 def fingerprint(*parts: str) -> str:
