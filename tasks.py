@@ -33,6 +33,7 @@ from infra.operate import absence, bootstrap, logs as job_logs, teardown as remo
 from infra.operate.secrets import SecretStore
 from infra.operate.smoke import smoke as ask_for_tokens
 from infra.operate.status import status as read_status
+from lab.paths import mirrors as lab_mirrors
 from lab.tasks import ns as lab
 from tools import activation
 from tools.places import ROOT
@@ -176,7 +177,7 @@ def bootstrap_cluster(
     with expected(json):
         it = fleets.load(fleet)
         connect = Connections(it)
-        reports = bootstrap.bootstrap(
+        done = bootstrap.bootstrap(
             it,
             cluster_of(it),
             connect,
@@ -186,15 +187,10 @@ def bootstrap_cluster(
             secrets=secrets_of(it),
             say=progress(),
         )
-        document = {
-            "fleet": fleet,
-            "changed": any(report.changed for report in reports),
-            "stages": [
-                {"name": r.stage, "hosts": {o.host: {"planned": o.planned, "applied": o.applied} for o in r.outcomes}}
-                for r in reports
-            ],
-        }
-        show(document, bootstrap.table(reports, apply=not dry_run), json)
+        show(bootstrap.to_json(it, done), bootstrap.table(done, apply=not dry_run), json)
+        if bootstrap.errors(done):
+            sys.stdout.flush()
+            bootstrap.raise_errors(done)
 
 
 @task(help={"stack": STACK, "json": JSON})
@@ -455,17 +451,17 @@ def check(context: Context) -> None:
 @task(help={"name": "the environment, a folder in infra/environments"})
 def lock(_: Context, name: str) -> None:
     """Solve an environment and write its conda.lock. Example: invoke env.lock vllm-0.19.1"""
-    from infra.operate.lock_environment import lock as solve
-
     with expected():
         folder = ROOT / "infra" / "environments" / name
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) or not folder.is_dir():
-            known = ", ".join(
-                sorted(path.name for path in folder.parent.iterdir() if (path / "environment.yml").is_file())
-            )
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) or not (folder / "environment.yml").is_file():
+            known = ", ".join(sorted(path.parent.name for path in folder.parent.glob("*/environment.yml")))
             raise InputError([Problem(where="NAME", found=repr(name), wanted=f"one of {known}")])
-        say = progress()
-        print(solve(folder, lambda line: say(name, line)))
+        # channels that only the lab's nodes see under that name; a process of its own, since the solver's threads outlive it
+        mirrors = [f"--mirror={seen}={here}" for seen, here in lab_mirrors().items()]
+        command = [sys.executable, "-m", "infra.operate.lock_environment", str(folder), *mirrors]
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if status != 0:
+            raise Failed(f"{name} could not be locked; the reason stands above")
 
 
 ns = Collection(bootstrap_cluster, plan, serve, status, logs, smoke, teardown, demo, check)

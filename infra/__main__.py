@@ -26,6 +26,8 @@ def main() -> None:
     """Declares the stack's stages: the claim, then the cluster's (where it is ours), then the deployment's."""
     stack = pulumi.get_stack()
     deployment = spec.load(stack)
+    for problem in deployment.warnings:
+        pulumi.warn(str(problem).removeprefix("warning: "))
     fleet = deployment.fleet
     given = pulumi.Config().get_object("secrets") or {}
     secrets = SecretStore(secrets_folder(os.environ, Path.home()), os.environ, given, fleet.name)
@@ -44,7 +46,7 @@ def main() -> None:
     service = Group("Serving", stack, serving, fleet, after=made)
 
     pulumi.export("endpoint", service.stages[-1].observed.apply(lambda seen: (seen or {}).get("endpoint", "")))
-    pulumi.export("model", str(deployment.args.get("served-model-name", deployment.model.name)))
+    pulumi.export("model", deployment.served_name)
     pulumi.export("engine", f"{deployment.engine} {deployment.release}")
     resources = (r for stage in serving for kept in stage.hosts.values() for r in kept)
     pulumi.export("fingerprint", next(r.fingerprint for r in resources if isinstance(r, SlurmJob)))
