@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hosts.converge import LOCK_DIR, Report, Say, Secrets, converge, plan
+from hosts.converge import LOCK_DIR, Facts, Report, Say, Secrets, converge, plan
 from hosts.errors import Blocked, Failed, InputError, SlipwayError, Unreachable
 from hosts.fleet import Fleet
 from hosts.problem import Problem
@@ -79,7 +79,7 @@ def _refused(stage: Stage, report: Report, *, keep_going: bool) -> tuple[str, ..
     if unreachable and not keep_going:
         raise Unreachable("not every host can be read:\n" + "\n".join(f"  {error}" for error in unreachable.values()))
     readable = replace(stage, hosts={host: wanted for host, wanted in stage.hosts.items() if host not in unreachable})
-    blocked = plan(readable, report.facts).blocked
+    blocked = plan(readable, Facts(seen=report.facts.seen)).blocked
     required = any(resource.kind == "Requirement" for wanted in stage.hosts.values() for resource in wanted)
     if blocked and required and not keep_going:
         raise Blocked(blocked)
