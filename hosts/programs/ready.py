@@ -28,6 +28,7 @@ PROGRESS = "\x1f"
 POLL_S = 1.0
 PROBE_TIMEOUT_S, WAIT_TIMEOUT_S = 20, 60
 NODE_PATIENCE_S = 60
+SLURM_PATH = "/opt/slurm/bin:/usr/local/slurm/bin"
 LOG_TAIL_BYTES = 4 << 20
 PHASES = (
     (re.compile(r"^slipway: (.+)"), "{}"),
@@ -97,7 +98,8 @@ def ask(url: str, model: str, key: str, timeout_s: float) -> int:
 def jobs(stack: str) -> list[Job]:
     """The stack's jobs, live ones first and then newest first. Raises OSError where squeue fails."""
     command = ["squeue", "--noheader", "--states=all", f"--name=slipway-{stack}", "--format=%i|%T|%B|%r|%k"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:{SLURM_PATH}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
         raise OSError(f"squeue failed: {done.stderr.strip()}")
     rows = [line.split("|", 4) for line in done.stdout.splitlines()]

@@ -24,6 +24,8 @@ ENDED = frozenset(
     }
 )
 CANCEL_TIMEOUT_S = 90
+PATH = "export PATH=$PATH:/opt/slurm/bin:/usr/local/slurm/bin"
+"""Where sites put SLURM's commands; a script over SSH has no login shell's PATH."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ class SlurmJob(Base):
         intent, folder = quote(f"{self.folder}/intent"), quote(self.folder)
         completions = quote(self.completions)
         return (
-            "export PATH=$PATH:/opt/slurm/bin:/usr/local/slurm/bin\n"
+            f"{PATH}\n"
             f'if [ -e {intent} ]; then read -r token id rest <{intent}; echo "intent ${{token:-?}} ${{id:-}}"; '
             "else echo intent; id=; fi\n"
             f'if ! listed=$({self._listing()} 2>&1); then echo "failed $listed"; exit 0; fi\n'
@@ -97,6 +99,7 @@ class SlurmJob(Base):
     def _cancel(self) -> str:
         """Cancels every live job with our tag and waits until the queue says that it ended."""
         return (
+            f"{PATH}\n"
             f"live() {{ squeue --noheader --name={quote(self.name)} --format='%i|%k' | "
             f"sed -n 's/|.*slipway={self.stack},.*//p'; }}\n"
             f'ids=$(live); for id in $ids; do printf \'{PROGRESS}cancelling job %s\\n\' "$id"; scancel -- "$id"; done\n'
@@ -115,6 +118,7 @@ class SlurmJob(Base):
         # next run (under the same lock, so after this script has ended) finds either the job by its tag, or none.
         yield f"read -r token </proc/sys/kernel/random/uuid; printf '%s\\n' \"$token\" >{new}; mv -fT {new} {intent}"
         yield (
+            f"{PATH}\n"
             f"cd / && read -r token rest <{intent}\n"
             f"id=$({as_user}sbatch --parsable --no-requeue --job-name={quote(self.name)} "
             f'--comment="slipway={self.stack},fingerprint={self.fingerprint},intent=$token" '
