@@ -12,6 +12,7 @@ from hosts.errors import InputError
 from hosts.problem import Problem
 
 MAX_FILE_BYTES = 1 << 20
+MAX_DEPTH = 64
 
 
 class _Loader(yaml.SafeLoader):
@@ -63,15 +64,22 @@ def load_yaml(path: Path) -> object:
         return parse_yaml(data.decode())
     except UnicodeDecodeError as error:
         wrong(f"a byte at {error.start} that is no UTF-8", "UTF-8 text")
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         wrong(" ".join(str(error).split()), "valid YAML")
 
 
 def parse_yaml(text: str) -> object:
-    """YAML text as plain values, aliases refused (a few lines of them can grow to gigabytes). Raises yaml.YAMLError."""
+    """YAML text as plain values. Raises yaml.YAMLError.
+
+    Aliases are refused, for a few lines of them can grow to gigabytes; so is deep nesting, which takes hours to read.
+    """
+    depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError(f"aliases are not allowed: {event.start_mark}")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels: {event.start_mark}")
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
 
 
