@@ -28,11 +28,14 @@ from hosts.remote import Connections
 from hosts.state import Stage
 from infra import desired, spec, view
 from infra.controller import secrets_folder
-from infra.deployment import Deployment
-from infra.operate import absence, bootstrap, logs as job_logs, teardown as removal
+from infra.operate import absence, backend_lock, bootstrap, choose, lease
+from infra.operate import logs as job_logs
+from infra.operate import teardown as removal
+from infra.operate.choose import stack_of
 from infra.operate.secrets import SecretStore
 from infra.operate.smoke import smoke as ask_for_tokens
 from infra.operate.status import status as read_status
+from infra.operate.tunnel import tunnel
 from lab.paths import mirrors as lab_mirrors
 from lab.tasks import ns as lab
 from tools import activation
@@ -83,33 +86,6 @@ def show(document: Mapping[str, object], text: str, json: bool) -> None:
     print(jsonlib.dumps(document, indent=1) if json else text)
 
 
-def stack_of(name: str) -> Deployment:
-    """The deployment of the stack named, or of the default one. Raises InputError that lists what there is."""
-    if name:
-        return spec.load(name)
-    names = spec.stacks()
-    chosen = names if len(names) == 1 else tuple(n for n in names if _is_default(n))
-    if len(chosen) != 1:
-        raise InputError(
-            [
-                Problem(
-                    where="-s",
-                    found=f"{len(chosen)} stacks with slipway:default",
-                    wanted=f"one of {', '.join(names)}",
-                    fix="name it with -s",
-                )
-            ]
-        )
-    return spec.load(chosen[0])
-
-
-def _is_default(name: str) -> bool:
-    try:
-        return spec.load(name).default
-    except SlipwayError:
-        return False
-
-
 def holder(what: str) -> str:
     """Who a host's lock says is at work."""
     return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}, {what}"
@@ -145,20 +121,30 @@ def pulumi(*words: str, quiet: bool = False) -> None:
 
 def clear_dead_lock(stack: str) -> None:
     """Removes the lock of a Pulumi CLI that was killed on this machine; a living one's, or another machine's, stays."""
-    environment = activation.environment(os.environ)
-    url = environment.get("PULUMI_BACKEND_URL", "")
-    if not url.startswith("file://"):
-        return
-    folder = Path(url.removeprefix("file://")).expanduser() / ".pulumi" / "locks" / "organization" / "slipway" / stack
-    for path in folder.glob("*.json"):
-        try:
-            lock = jsonlib.loads(path.read_text(encoding="utf-8"))
-            dead = lock["hostname"] == socket.gethostname() and not Path(f"/proc/{int(lock['pid'])}").exists()
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if dead and Path("/proc/self").exists():
-            path.unlink(missing_ok=True)
-            print(f"removed the lock of pulumi process {lock['pid']}, which has ended", file=sys.stderr)
+    url = activation.environment(os.environ).get("PULUMI_BACKEND_URL", "")
+    for process in backend_lock.clear(url, stack, hostname=socket.gethostname(), alive=lives):
+        print(f"removed the lock of pulumi process {process}, which has ended", file=sys.stderr)
+
+
+def lives(process: int) -> bool:
+    """Whether a process of this machine is there; signal 0 only asks."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def answers(endpoint: str) -> bool:
+    """Whether an endpoint can be reached from this machine as it is."""
+    parts = urlsplit(endpoint)
+    try:
+        with socket.create_connection((parts.hostname, parts.port), 2.0):
+            return True
+    except OSError:
+        return False
 
 
 @task(
@@ -207,104 +193,33 @@ def plan(_: Context, stack: str = "", json: bool = False) -> None:
         "model": "the model, where several stacks of the engine exist",
         "fleet": "the fleet, likewise",
         "stack": "the stack, in place of searching one",
-        "ttl": "end the job after this time (4h, 90m, 2-12:00:00); it can only be shortened",
+        "ttl": "end the job this long from now (4h, 90m, 2-12:00:00), where its own limit is not earlier",
         "json": JSON,
     }
 )
 def serve(
-    _: Context, engine: str = "", model: str = "", fleet: str = "", stack: str = "", ttl: str = "", json: bool = False
+    _: Context,
+    *,
+    engine: str = "",
+    model: str = "",
+    fleet: str = "",
+    stack: str = "",
+    ttl: str = "",
+    json: bool = False,
 ) -> None:
     """Bring a stack up and return when tokens flow. Example: invoke serve --engine vllm --fleet lab --ttl 4h"""
     with expected(json):
-        minutes = minutes_of(ttl) if ttl else 0
-        it = spec.load(stack) if stack else chosen(engine, model, fleet)
+        minutes = lease.minutes_of(ttl) if ttl else 0
+        it = spec.load(stack) if stack else choose.matching(engine=engine, model=model, fleet=fleet)
         clear_dead_lock(it.stack)
         pulumi("up", "-s", it.stack, "--yes", "--skip-preview", "--non-interactive", quiet=json)
         connect = Connections(it.fleet)
-        if minutes:
-            shorten(it, connect, minutes)
+        ends = lease.shorten(it, connect, minutes) if minutes else ""
         found = read_status(it, connect)
-        text = found.text()
-        if found.endpoint:
-            text += f"\nfrom elsewhere: {tunnel(it, found.endpoint)}"
-        show(found.to_json() | {"tunnel": tunnel(it, found.endpoint or "")}, text, json)
-
-
-def chosen(engine: str, model: str, fleet: str) -> Deployment:
-    """The one stack that matches, or of several the default. Raises InputError that lists the candidates."""
-    problems: list[str] = []
-    found: list[Deployment] = []
-    for name in spec.stacks():
-        try:
-            it = spec.load(name)
-        except SlipwayError as error:
-            problems.append(f"{name} ({str(error).splitlines()[0]})")
-            continue
-        if engine in ("", it.engine) and model in ("", it.model.name) and fleet in ("", it.fleet.name):
-            found.append(it)
-    best = found if len(found) == 1 else [it for it in found if it.default]
-    if len(best) == 1:
-        return best[0]
-    wanted = " ".join(f"--{k} {v}" for k, v in (("engine", engine), ("model", model), ("fleet", fleet)) if v)
-    listed = ", ".join(it.stack for it in found) or "none"
-    why = f"stacks that can't be read: {'; '.join(problems)}" if problems else ""
-    raise InputError(
-        [
-            Problem(
-                where=wanted or "serve",
-                found=f"{len(found)} stacks that match: {listed}",
-                wanted="one, or one of them with `slipway:default: true`",
-                why=why,
-                fix=f"name it with -s; there are: {', '.join(spec.stacks())}",
-            )
-        ]
-    )
-
-
-def minutes_of(text: str) -> int:
-    """`4h`, `90m`, `2d` or SLURM's `[days-]hours:minutes:seconds` in minutes. Raises InputError."""
-    short = re.fullmatch(r"(\d{1,5})([mhd])", text)
-    if short:
-        return int(short[1]) * {"m": 1, "h": 60, "d": 1440}[short[2]]
-    slurm = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,3}):(\d{2}):\d{2}", text)
-    if slurm:
-        return int(slurm[1] or 0) * 1440 + int(slurm[2]) * 60 + int(slurm[3])
-    raise InputError(
-        [
-            Problem(
-                where="--ttl",
-                found=repr(text),
-                wanted="a time such as 4h, 90m, 2d or 1-12:00:00",
-                fix="for example --ttl 4h",
-            )
-        ]
-    )
-
-
-def shorten(it: Deployment, connect: Connections, minutes: int) -> None:
-    """Sets the time limit of the stack's running job: a user may always shorten his own. Raises Failed."""
-    from infra.operate.job import ask
-
-    out = ask(
-        it.fleet,
-        connect,
-        f"id=$(squeue --noheader --name=slipway-{it.stack} --states=RUNNING,PENDING --format=%i | head -n 1); "
-        f'[ -n "$id" ] && scontrol update jobid="$id" TimeLimit={minutes} 2>&1 && echo done',
-    )[0].split("\n")
-    if "done" not in out:
-        raise Failed(f"the model is served, but its time limit could not be set to {minutes} minutes: {' '.join(out)}")
-
-
-def tunnel(it: Deployment, endpoint: str) -> str:
-    """The line that brings an endpoint inside the fleet to this machine."""
-    parts = urlsplit(endpoint)
-    login = it.fleet.login
-    port = f" -p {login.port}" if login.port != 22 else ""
-    return (
-        f"ssh -N -L {parts.port}:{parts.hostname}:{parts.port}{port} {login.user}@{login.address}"
-        if parts.hostname
-        else ""
-    )
+        through = tunnel(it.fleet, found.endpoint) if found.endpoint and not answers(found.endpoint) else ""
+        lines = [found.text(), ends, f"it is not reachable from this machine; bring it here with:\n  {through}"]
+        text = "\n".join(line for line in (lines if through else lines[:2]) if line)
+        show(found.to_json() | {"tunnel": through or None, "ttl": ends or None}, text, json)
 
 
 @task(help={"stack": STACK, "json": JSON})
@@ -456,10 +371,10 @@ def lock(_: Context, name: str) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) or not (folder / "environment.yml").is_file():
             known = ", ".join(sorted(path.parent.name for path in folder.parent.glob("*/environment.yml")))
             raise InputError([Problem(where="NAME", found=repr(name), wanted=f"one of {known}")])
-        # channels that only the lab's nodes see under that name; a process of its own, since the solver's threads outlive it
+        # channels that only the lab's nodes see under that name
         mirrors = [f"--mirror={seen}={here}" for seen, here in lab_mirrors().items()]
         command = [sys.executable, "-m", "infra.operate.lock_environment", str(folder), *mirrors]
-        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode  # apart: the solver's threads outlive it
         if status != 0:
             raise Failed(f"{name} could not be locked; the reason stands above")
 
