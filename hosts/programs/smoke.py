@@ -23,7 +23,7 @@ CALL = (
     r"<\|tool_calls_section_begin\|><\|tool_call_begin\|>functions\.get_weather:0<\|tool_call_argument_begin\|>"
     r"\{\"city\": \"[A-Za-z]{3,12}\"\}<\|tool_call_end\|><\|tool_calls_section_end\|>"
 )
-"""What Kimi writes to call the tool. The server holds the model to it, so that the parser is tested whatever the weights."""
+"""What Kimi writes to call the tool; the server holds the model to it, so the parser is tested whatever the weights."""
 
 
 def ask(url: str, key: str, body: dict[str, Any]) -> dict[str, Any]:

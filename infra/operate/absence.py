@@ -1,4 +1,4 @@
-"""What is left of a stack on its machines: processes, jobs, units, containers, ports, shared memory, folders, keys, claims."""
+"""What is left of a stack on its machines: processes, jobs, units, containers, ports, memory, folders, keys, claims."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ class Scan:
     unread: tuple[str, ...]
 
     def raise_left(self) -> None:
-        """Raises LeftBehind naming each thing left, and each host that could not be looked at: absence is proven or it isn't."""
+        """Raises LeftBehind naming what is left, and each host not looked at: that is no proof of absence."""
         if not self.left and not self.unread:
             return
         lines = [*map(str, self.left), *(f"{line} (not looked at)" for line in self.unread)]
@@ -44,64 +44,56 @@ class Scan:
         )
 
 
-def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> list[tuple[str, str]]:
-    """(what, shell that prints one line a finding)."""
+def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, str]:
+    """What is looked for, and the shell that prints one line a finding."""
     folder = f"{fleet.storage.path}/.slipway"
     root = "/var/lib/slipway" if fleet.slurm == "ours" else folder
-    tag, job = quote(f"SLIPWAY_STACK={stack}"), quote(f"slipway-{stack}")
-    looks = [
-        (
-            "processes",
-            # of this script's own processes none carries the tag: it is sent through standard input
-            f"for e in /proc/[0-9]*/environ; do if tr '\\0' '\\n' <$e 2>/dev/null | grep -qx -- {tag}; then p=${{e#/proc/}}; p=${{p%/environ}}; "
-            'echo "pid $p: $(tr "\\0" " " </proc/$p/cmdline 2>/dev/null | cut -c1-120)"; fi; done',
+    # of the scan's own processes none carries the tag: it comes through standard input
+    tag = quote(f"SLIPWAY_STACK={stack}")
+    tagged = f"tagged() {{ tr '\\0' '\\n' <\"/proc/$1/environ\" 2>/dev/null | grep -qx -- {tag}; }}\n"
+    temporary = " ".join(f"{place}/slipway.{stack}.*" for place in ("/tmp", "/var/tmp"))  # noqa: S108 - only listed
+    claimed = " ".join(f"{quote(place)}/claims/*/{quote(stack)}" for place in dict.fromkeys((root, folder)))
+    looks = {
+        "processes": (
+            tagged + "for p in /proc/[0-9]*; do p=${p#/proc/}; if tagged $p; then "
+            'echo "pid $p: $(tr "\\0" " " </proc/$p/cmdline 2>/dev/null | cut -c1-120)"; fi; done'
         ),
-        (
-            "ports",
-            f"command -v ss >/dev/null || exit 0; ss -Hltnp 2>/dev/null | while read -r line; do p=${{line##*pid=}}; p=${{p%%,*}}; "
-            f"if [ -r /proc/$p/environ ] && tr '\\0' '\\n' </proc/$p/environ 2>/dev/null | grep -qx -- {tag}; then set -- $line; echo \"$4 by pid $p\"; fi; done",
+        "ports": (
+            tagged + "command -v ss >/dev/null || exit 0\n"
+            "ss -Hltnp 2>/dev/null | while read -r state receiving sending here there who; do "
+            'p=${who##*pid=}; p=${p%%,*}; if tagged "$p"; then echo "$here by pid $p"; fi; done'
         ),
-        (
-            "units",
+        "units": (
             "systemctl list-units --all --no-legend --plain 'slipway-*' 2>/dev/null | while read -r unit rest; do "
             f"if systemctl show -p Environment --value \"$unit\" | tr ' ' '\\n' | grep -qx -- {tag}; then "
-            'echo "$unit $rest" | cut -c1-120; fi; done',
+            'echo "$unit $rest" | cut -c1-120; fi; done'
         ),
-        (
-            "containers",
-            f"for c in podman docker; do command -v $c >/dev/null && $c ps -a --filter label=slipway={stack} --format '{{{{.ID}}}} {{{{.Names}}}} {{{{.Status}}}}' 2>/dev/null; done; true",
+        "containers": (
+            f"for c in podman docker; do if command -v $c >/dev/null; then $c ps -a --filter label=slipway={stack} "
+            "--format '{{.ID}} {{.Names}} {{.Status}}' 2>/dev/null; fi; done; true"
         ),
-        (
-            "temporary folders",
-            f"ls -d /tmp/slipway.{stack}.* /var/tmp/slipway.{stack}.* 2>/dev/null; true",
-        ),
-        ("shared memory", f"ls -d /dev/shm/*slipway.{stack}.* /dev/shm/slipway-{stack}-* 2>/dev/null; true"),
-    ]
+        "temporary folders": f"ls -d {temporary} 2>/dev/null; true",
+        "shared memory": f"ls -d /dev/shm/slipway.{stack}.* /dev/shm/slipway-{stack}-* 2>/dev/null; true",
+    }
     if login:
-        looks += [
-            (
-                "jobs",
-                f"command -v squeue >/dev/null || exit 0; squeue --noheader --name={job} --format='job %i %T on %N %k' 2>&1 | grep -F 'slipway={stack},'; "
-                "[ ${PIPESTATUS[0]} = 0 ] || echo 'squeue failed, so nobody can tell'",
-            ),
-            ("job folder, key and logs", f"ls -d {quote(f'{folder}/{stack}')} 2>/dev/null; true"),
-        ]
-    if claims:
-        looks.append(
-            (
-                "claims",
-                f"ls -d {quote(root)}/claims/*/{quote(stack)} {quote(folder)}/claims/*/{quote(stack)} 2>/dev/null | sort -u; true",
-            )
+        looks["jobs"] = (
+            "command -v squeue >/dev/null || exit 0\n"
+            f"listed=$(squeue --noheader --name={quote(f'slipway-{stack}')} --format='job %i %T on %N %k' 2>&1) || "
+            '{ echo "the queue can\'t be asked: $listed"; exit 0; }\n'
+            f"printf '%s\\n' \"$listed\" | grep -F 'slipway={stack},'; true"
         )
+        looks["job folder, key and logs"] = f"ls -d {quote(f'{folder}/{stack}')} 2>/dev/null; true"
+    if claims:
+        looks["claims"] = f"ls -d {claimed} 2>/dev/null; true"
     return looks
 
 
 def scan(fleet: Fleet, stack: str, connect: Connect, *, ignore_claims: bool = False) -> Scan:
-    """Looks at every machine of the fleet that we may log in to; one script a host. Raises nothing: what can't be read is `unread`."""
+    """Looks at every machine of the fleet that we may log in to; one script a host. What can't be read is `unread`."""
 
     def one(name: str) -> tuple[list[Finding], str]:
         looks = _looks(fleet, stack, login=name == login, claims=not ignore_claims)
-        script = probe_script([shell for _, shell in looks])
+        script = probe_script(list(looks.values()))
         try:
             output = connect(name)(script)
         except SlipwayError as error:
@@ -111,7 +103,7 @@ def scan(fleet: Fleet, stack: str, connect: Connect, *, ignore_claims: bool = Fa
             return [], str(Truncated(f"{name}: the scan was cut short"))
         return [
             Finding(host=name, what=what, detail=line)
-            for n, (what, _) in enumerate(looks)
+            for n, what in enumerate(looks)
             for line in frames[str(n)].out.splitlines()
             if line.strip()
         ], ""
@@ -120,7 +112,7 @@ def scan(fleet: Fleet, stack: str, connect: Connect, *, ignore_claims: bool = Fa
     names = [host.name for host in fleet.managed]
     with ThreadPoolExecutor(max(1, min(32, len(names)))) as pool:
         results: Sequence[tuple[list[Finding], str]] = list(pool.map(one, names))
-    looked_at = tuple(what for what, _ in _looks(fleet, stack, login=True, claims=not ignore_claims))
+    looked_at = tuple(_looks(fleet, stack, login=True, claims=not ignore_claims))
     return Scan(
         stack=stack,
         looked_at=looked_at,

@@ -28,7 +28,7 @@ class Job:
 
 
 def ask(fleet: Fleet, connect: Connect, *probes: str) -> list[str]:
-    """Runs read-only shell on the login host in one trip; what each printed. Raises Failed where the script was cut short."""
+    """Runs read-only shell on the login host in one trip; what each printed. Raises Failed where it was cut short."""
     script = probe_script(probes)
     frames, complete = parse_frames(script, connect(fleet.login.name)(script).stdout)
     if not complete:

@@ -46,8 +46,7 @@ class Smoke:
                 lines.append(f"    reasoning: {row['reasoning']!r}")
             if row["text"]:
                 lines.append(f"    text:      {row['text']!r}")
-            for call in row["tool_calls"]:
-                lines.append(f"    tool call: {call.get('function', {})}")
+            lines += [f"    tool call: {call.get('function', {})}" for call in row["tool_calls"]]
             if row["name"] == "tool call":
                 lines.append("    (its form was imposed by the server: this proves the parser, not the model)")
         return "\n".join(lines)

@@ -48,10 +48,10 @@ class Status:
         lines = [f"{self.stack}: {self.state}" + (f" ({self.why})" if self.why else "")]
         if self.endpoint:
             lines.append(f"  endpoint   {self.endpoint}  (model {self.model})")
-        for job in self.jobs[-5:]:
-            lines.append(
-                f"  job {job.id:6} {job.state:10} {job.node or '-':12} {job.gpus} GPU(s), {job.seconds / 3600:.2f} h"
-            )
+        lines += [
+            f"  job {job.id:6} {job.state:10} {job.node or '-':12} {job.gpus} GPU(s), {job.seconds / 3600:.2f} h"
+            for job in self.jobs[-5:]
+        ]
         lines += [f"  host {name:10} {state}" for name, state in self.hosts.items()]
         lines.append(f"  GPU-hours  {self.gpu_hours:.2f}" + (f", ends at {self.ends_at}" if self.ends_at else ""))
         return "\n".join(lines)
@@ -69,7 +69,7 @@ def endpoint_of(d: Deployment) -> Endpoint:
 
 
 def status(d: Deployment, connect: Connect) -> Status:
-    """Asks the login host for everything in one trip, and every other host whether it is there. Raises nothing expected."""
+    """Asks the login host for everything in one trip, and every other host whether it is there."""
     hosts = _reachable(d, connect)
     empty = Status(
         stack=d.stack,
@@ -82,10 +82,11 @@ def status(d: Deployment, connect: Connect) -> Status:
         ends_at=None,
     )
     endpoint = endpoint_of(d)
-    claim = f"[ -e {quote(f'{paths.claims(d.fleet)}/fleet/{d.stack}')} ] && echo claimed; [ -e {quote(paths.job_folder(d) + '/intent')} ] && echo submitted; true"
+    claim, intent = quote(f"{paths.claims(d.fleet)}/fleet/{d.stack}"), quote(f"{paths.job_folder(d)}/intent")
+    known = f"[ ! -e {claim} ] || echo claimed; [ ! -e {intent} ] || echo submitted"
     try:
         live_out, ended_out, claimed, ready = ask(
-            d.fleet, connect, live_probe(d.stack), ended_probe(d.stack), claim, endpoint.probe()
+            d.fleet, connect, live_probe(d.stack), ended_probe(d.stack), known, endpoint.probe()
         )
         if "squeue: command not found" in live_out or (not claimed.strip() and "failed" in live_out.splitlines()):
             live_out = ""  # no SLURM there yet, and nothing of this stack either

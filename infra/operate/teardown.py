@@ -1,4 +1,4 @@
-"""What a teardown does besides Pulumi's destroy: what the stack has cost, removing a cluster, and collecting what nobody claims."""
+"""What a teardown does besides Pulumi's destroy: the stack's cost, removing a cluster, collecting the unclaimed."""
 
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,7 @@ from infra.placement import place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """GPU-hours of all jobs of a stack, and their price where the fleet names one; `unknown` says why it can't be told."""
+    """GPU-hours of all jobs of a stack, and their price where the fleet names one; `unknown` says why not."""
 
     jobs: tuple[Job, ...] = ()
     hours: float = 0.0
@@ -100,14 +100,17 @@ def remove_cluster(
 
 
 def purge(fleet: Fleet, connect: Connect) -> list[str]:
-    """Removes environments, their caches, and copied models that no stack claims; what went. Folders that we did not make stay."""
+    """Removes environments, their caches, and models that we copied, where no stack claims them; what went."""
     root, claims = quote(fleet.storage.path), quote(paths.storage_claims(fleet))
-    script = (
-        f"cd {root} 2>/dev/null || exit 0\n"
-        f'for e in envs/*-????????????????; do [ -d "$e" ] || continue; n=${{e#envs/}}; ls {claims}/env-"$n"/* >/dev/null 2>&1 && continue; '
-        'rm -rf --one-file-system -- "$e" "$e".inputs "$e".lock "$e".log "cache/$n" && echo "$e"; done\n'
-        # only a copy has a record with its source beside it; a folder that we merely verified is somebody else's
-        f'for m in models/*; do [ -d "$m" ] || continue; n=${{m#models/}}; ls {claims}/model-"$n"/* >/dev/null 2>&1 && continue; '
-        '[ -e "$m/.slipway-copy" ] || continue; rm -rf --one-file-system -- "$m" && echo "$m"; done'
-    )
+    script = f"""
+cd {root} 2>/dev/null || exit 0
+claimed() {{ ls {claims}/"$1"/* >/dev/null 2>&1; }}
+for e in envs/*-????????????????; do
+  [ -d "$e" ] && ! claimed "env-${{e#envs/}}" || continue
+  rm -rf --one-file-system -- "$e" "$e".* "cache/${{e#envs/}}" && echo "$e"
+done
+for m in models/*; do  # a folder that we merely verified is somebody else's
+  [ -e "$m/.slipway-copy" ] && ! claimed "model-${{m#models/}}" || continue
+  rm -rf --one-file-system -- "$m" && echo "$m"
+done"""
     return ask(fleet, connect, script)[0].split()

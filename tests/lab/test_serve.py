@@ -41,9 +41,10 @@ class Run:
         )
 
     def __call__(self, *words: str, status: int = 0) -> str:
-        """Runs a command to its end; both streams as one text. Asserts the exit status and that nothing is a traceback."""
+        """Runs a command to its end; both streams as one text. Asserts its exit status, and that there is no traceback."""
         done = subprocess.run(
             words,
+            check=False,
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -58,7 +59,13 @@ class Run:
     def json(self, *words: str) -> dict[str, object]:
         """Standard output of a command with --json: one document and nothing else."""
         done = subprocess.run(
-            [*words, "--json"], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=300
+            [*words, "--json"],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert done.returncode == 0, done.stderr + done.stdout
         document: dict[str, object] = json.loads(done.stdout)
@@ -105,7 +112,7 @@ def jobs() -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """The commands, on a lab of three fresh machines; the engine's environment is taken from storage where it is there."""
+    """The commands, on a lab of three fresh machines; an environment that lies on storage already is taken from there."""
     if os.getuid() != 0:
         pytest.skip("the lab needs root")
     nodes.down()
@@ -183,7 +190,7 @@ def test_secrets_stay_where_they_belong(run: Run) -> None:
 
 
 def test_a_changed_flag_replaces_the_job(run: Run) -> None:
-    """Another flag is another fingerprint: one job again, another one; killed while it waits, the next `up` goes on with it."""
+    """Another flag is another fingerprint and another job; killed while it waits, the next `up` goes on with that job."""
     before = jobs()
     change("max-num-seqs: 8", "max-num-seqs: 4")
     run.killed_up(lambda: bool(jobs()) and jobs() != before, signal.SIGKILL)
@@ -196,15 +203,13 @@ def test_a_changed_flag_replaces_the_job(run: Run) -> None:
 def test_a_kill_between_intent_and_submission(run: Run) -> None:
     """The CLI dies after the intent was written and before sbatch has answered: exactly one job in the end."""
     change("max-num-seqs: 4", "max-num-seqs: 6")
-    on(
-        "login",
-        "mv /usr/bin/sbatch /usr/bin/sbatch.real; printf '#!/bin/sh\\ntouch /run/submitting; sleep 6; exec /usr/bin/sbatch.real \"$@\"\\n' >/usr/bin/sbatch; chmod 755 /usr/bin/sbatch",
-    )
+    slow = '#!/bin/sh\\ntouch /tmp/submitting; sleep 6; exec /usr/bin/sbatch.real "$@"\\n'
+    on("login", f"mv /usr/bin/sbatch /usr/bin/sbatch.real; printf '{slow}' >/usr/bin/sbatch; chmod 755 /usr/bin/sbatch")
     try:
-        run.killed_up(lambda: nodes.exec("login", ["test", "-e", "/run/submitting"]).returncode == 0, signal.SIGKILL)
+        run.killed_up(lambda: nodes.exec("login", ["test", "-e", "/tmp/submitting"]).returncode == 0, signal.SIGKILL)
         run.up()
     finally:
-        on("login", "mv /usr/bin/sbatch.real /usr/bin/sbatch; rm -f /run/submitting")
+        on("login", "mv /usr/bin/sbatch.real /usr/bin/sbatch; rm -f /tmp/submitting")
     assert len(jobs()) == 1
     log = on("login", f"squeue --noheader --states=all --name=slipway-{STACK} --format='%i %T %k'")
     assert log.count("RUNNING") == 1
@@ -242,10 +247,8 @@ def test_a_job_that_dies_is_reported_with_its_cause(run: Run) -> None:
     change("max-num-seqs: 5", "max-num-seqs: 3")
     change('slipway:port: "8000"', 'slipway:port: "8123"')
     for node in ("dgx1", "dgx2"):
-        on(
-            node,
-            "systemd-run --quiet --unit taken python3 -c 'import socket, time; s = socket.create_server((\"\", 8123)); time.sleep(600)'",
-        )
+        listen = 'import socket, time; s = socket.create_server(("", 8123)); time.sleep(600)'
+        on(node, f"systemd-run --quiet --unit taken python3 -c '{listen}'")
     try:
         began = time.monotonic()
         shown = run.up(status=1)
@@ -258,19 +261,13 @@ def test_a_job_that_dies_is_reported_with_its_cause(run: Run) -> None:
 
 
 def test_teardown_leaves_nothing(run: Run) -> None:
-    """`invoke teardown` after a failed `up`: no job, process, file or claim of the stack anywhere, and it says what it looked at."""
+    """`invoke teardown` after a failed `up`: no job, process, file or claim of the stack is left anywhere."""
     shown = run("invoke", "teardown", "-s", STACK, "--yes")
     assert "GPU" in shown
     assert jobs() == []
     for node in ("login", "dgx1", "dgx2"):
-        assert (
-            on(
-                node,
-                f"cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c '^SLIPWAY_STACK={STACK}$'",
-                status=None,
-            )
-            == "0"
-        )
+        tagged = f"cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c '^SLIPWAY_STACK={STACK}$'"
+        assert on(node, tagged, status=None) == "0"
     assert on("login", f"ls -d {JOBS} 2>&1", status=None).endswith("No such file or directory")
     assert STACK not in on("login", "ls -R /storage/.slipway /var/lib/slipway/claims 2>/dev/null", status=None)
     assert on("login", "systemctl is-active slurmctld") == "active"
