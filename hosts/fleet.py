@@ -193,6 +193,9 @@ def _cross_check(fleet: Fleet, top: Reader) -> None:
         place = f"$.hosts.{host.name}"
         if host.jump and (host.jump not in by_name or host.jump == host.name):
             top.problem(f"{place}.jump", repr(host.jump), f"another host of the fleet ({', '.join(by_name)})")
+        elif host.jump and by_name[host.jump].jump:
+            wanted = f"a host that is reached directly; {host.jump} is behind {by_name[host.jump].jump}"
+            top.problem(f"{place}.jump", repr(host.jump), wanted)
         other = seen.setdefault((host.address, host.port), host.name)
         if other != host.name:
             top.problem(f"{place}.address", host.address, f"an address of its own; {other} has this one")
