@@ -3,6 +3,7 @@
 Declared, never discovered: `invoke enroll` writes the file, a person reviews it, and everything else reads it.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -175,10 +176,30 @@ def _host(name: str, reader: Reader) -> Host:
             device=gpus.path("device", default="/dev/nvidia"),
         ),
     )
+    if host.host_key and not _is_public_key(host.host_key):
+        wanted = "a whole public key, as the machine's /etc/ssh/ssh_host_*_key.pub has it"
+        reader.problem(reader.at("host_key"), repr(host.host_key[:80]), wanted)
     if gpus is not None:
         gpus.done()
     reader.done()
     return host
+
+
+def _is_public_key(text: str) -> bool:
+    """Whether `ALGORITHM BASE64` is one: fields after their lengths, the first of them ALGORITHM (RFC 4253, 6.6)."""
+    algorithm, encoded, *_ = text.split(" ")
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return False
+    fields = []
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        if len(data) < end:
+            return False
+        fields.append(data[4:end])
+        data = data[end:]
+    return len(fields) > 1 and fields[0] == algorithm.encode()
 
 
 def _cross_check(fleet: Fleet, top: Reader) -> None:

@@ -68,6 +68,7 @@ def test_only_the_login_host_is_ours_where_slurm_is_somebody_elses() -> None:
     assert f.managed == (f.login,)
 
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1hZGUgdXAsIGRvY3VtZW50YXRpb24gb25seTogbGdu"
 SIZES: list[tuple[str, object]] = [("hosts.n1.sockets", 2), ("hosts.n1.threads_per_core", 2)]
 ONE: list[tuple[list[tuple[str, object]], str]] = [
     ([("slurm", "our")], "$.slurm: found 'our', wanted one of ours, existing, none; did you mean ours?"),
@@ -114,8 +115,21 @@ RIGHT_TOO: list[list[tuple[str, object]]] = [
     [("slurm", "existing"), ("hosts.n1.gpus", None), ("hosts.n1.cpus", None), ("hosts.n2.memory_mib", None)],
     [("hosts.n2.address", "192.0.2.21"), ("hosts.n2.port", 2222)],
     [("price_per_gpu_hour", "2.50"), ("known_hosts", "~/.ssh/known_hosts"), ("identity", "~/.ssh/a key")],
-    [("hosts.login.host_key", "ecdsa-sha2-nistp256 AAAAE2Vj+/= of the login host")],
+    [("hosts.login.host_key", KEY)],
+    [("hosts.login.host_key", f"{KEY} root@login")],
 ]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [KEY[:-4], KEY[:-1], KEY + "AAAA", f"{KEY}A root@login", KEY.replace("ed25519 ", "rsa "), KEY[:36]],
+    ids=["cut", "cut inside four", "longer", "one longer", "of another kind", "its kind alone"],
+)
+def test_a_host_key_that_is_none(key: str) -> None:
+    """It would be found at the first connection, far from the file."""
+    (found,) = problems(changed(("hosts.login.host_key", key)))
+    assert found.startswith(f"$.hosts.login.host_key: found '{key[:60]}")
+    assert found.endswith("wanted a whole public key, as the machine's /etc/ssh/ssh_host_*_key.pub has it")
 
 
 @pytest.mark.parametrize("changes", RIGHT_TOO)
