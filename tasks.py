@@ -281,6 +281,8 @@ def teardown(
             yes or json,
         )
         connect, say = Connections(it.fleet), progress()
+        if cluster:
+            removal.refuse_claimed(it.fleet, connect, but=it.stack)
         say("all hosts", "adding up GPU-hours")
         cost = removal.bill(it, connect)
         clear_dead_lock(it.stack)
@@ -303,6 +305,7 @@ def teardown(
             "stack": it.stack,
             "looked_at": found.looked_at,
             "hosts": found.hosts,
+            "others": found.others,
             "left": [],
             "cluster_removed": gone,
             "purged": purged,
@@ -310,6 +313,7 @@ def teardown(
         lines = [
             f"nothing of {it.stack} is left on {', '.join(found.hosts)}",
             f"looked at: {', '.join(found.looked_at)}",
+            *([f"not looked at, since they are somebody else's: {', '.join(found.others)}"] if found.others else []),
             cost.text(),
         ]
         if cluster:

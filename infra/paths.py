@@ -20,6 +20,11 @@ def claims(fleet: Fleet) -> str:
     return f"{state_root(fleet)}/claims"
 
 
+def fleet_claim(d: Deployment) -> str:
+    """The stack's claim on the fleet, made first and removed last on each host."""
+    return f"{claims(d.fleet)}/fleet/{d.stack}"
+
+
 def storage_claims(fleet: Fleet) -> str:
     """The folder of the claims on what lies on storage."""
     return f"{fleet.storage.path}/.slipway/claims"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from hosts.errors import LeftBehind, SlipwayError, Truncated
 from hosts.fleet import Fleet
 from hosts.remote import Connect
+from hosts.resources.slurm_job import PATH
 from hosts.shell import parse_frames, probe_script, quote
+from infra import paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class Scan:
     stack: str
     looked_at: tuple[str, ...]
     hosts: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    """Machines of the fleet that are not ours to log in to; SLURM answers for them."""
     left: tuple[Finding, ...]
     unread: tuple[str, ...]
 
@@ -40,7 +44,8 @@ class Scan:
         raise LeftBehind(
             f"{self.stack}: {len(lines)} thing(s) left:\n"
             + "\n".join(f"  {line}" for line in lines)
-            + f"\nremove what is named (processes: kill PID on that host), then run: invoke teardown -s {self.stack}"
+            + "\nremove what is named (processes: kill PID on that host; files: rm), "
+            + f"then run: invoke teardown -s {self.stack}"
         )
 
 
@@ -50,18 +55,19 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
     root = "/var/lib/slipway" if fleet.slurm == "ours" else folder
     # of the scan's own processes none carries the tag: it comes through standard input
     tag = quote(f"SLIPWAY_STACK={stack}")
-    tagged = f"tagged() {{ tr '\\0' '\\n' <\"/proc/$1/environ\" 2>/dev/null | grep -qx -- {tag}; }}\n"
+    tagged = f"grep -lszxF -- {tag}"  # lists the /proc/PID/environ that it is given
     temporary = " ".join(f"{place}/slipway.{stack}.*" for place in ("/tmp", "/var/tmp"))  # noqa: S108 - only listed
     claimed = " ".join(f"{quote(place)}/claims/*/{quote(stack)}" for place in dict.fromkeys((root, folder)))
     looks = {
         "processes": (
-            tagged + "for p in /proc/[0-9]*; do p=${p#/proc/}; if tagged $p; then "
-            'echo "pid $p: $(tr "\\0" " " </proc/$p/cmdline 2>/dev/null | cut -c1-120)"; fi; done'
+            f"{tagged} /proc/[0-9]*/environ | while IFS=/ read -r _ _ p _; do "
+            'echo "pid $p: $(tr "\\0" " " </proc/$p/cmdline 2>/dev/null | cut -c1-120)"; done'
         ),
         "ports": (
-            tagged + "command -v ss >/dev/null || exit 0\n"
+            "command -v ss >/dev/null || exit 0\n"
             "ss -Hltnp 2>/dev/null | while read -r state receiving sending here there who; do "
-            'p=${who##*pid=}; p=${p%%,*}; if tagged "$p"; then echo "$here by pid $p"; fi; done'
+            f'p=${{who##*pid=}}; p=${{p%%,*}}; if {tagged} "/proc/$p/environ" >/dev/null; then '
+            'echo "$here by pid $p"; fi; done'
         ),
         "units": (
             "systemctl list-units --all --no-legend --plain 'slipway-*' 2>/dev/null | while read -r unit rest; do "
@@ -73,11 +79,11 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
             "--format '{{.ID}} {{.Names}} {{.Status}}' 2>/dev/null; fi; done; true"
         ),
         "temporary folders": f"ls -d {temporary} 2>/dev/null; true",
-        "shared memory": f"ls -d /dev/shm/slipway.{stack}.* /dev/shm/slipway-{stack}-* 2>/dev/null; true",
+        "shared memory": _shared_memory(stack, paths.service_user(fleet)),
     }
     if login:
         looks["jobs"] = (
-            "command -v squeue >/dev/null || exit 0\n"
+            f"{PATH}\ncommand -v squeue >/dev/null || exit 0\n"
             f"listed=$(squeue --noheader --name={quote(f'slipway-{stack}')} --format='job %i %T on %N %k' 2>&1) || "
             '{ echo "the queue can\'t be asked: $listed"; exit 0; }\n'
             f"printf '%s\\n' \"$listed\" | grep -F 'slipway={stack},'; true"
@@ -86,6 +92,20 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
     if claims:
         looks["claims"] = f"ls -d {claimed} 2>/dev/null; true"
     return looks
+
+
+def _shared_memory(stack: str, user: str) -> str:
+    """What is named after the stack; on a cluster of ours also what killed engines left, under names of their own."""
+    named = f"ls -d /dev/shm/slipway.{stack}.* /dev/shm/slipway-{stack}-* 2>/dev/null; true"
+    if not user:
+        return named
+    return f"""{named}
+id -u {quote(user)} >/dev/null 2>&1 || exit 0
+held=$(cat /proc/[0-9]*/maps 2>/dev/null | sed -n 's|.* \\(/dev/shm/.*\\)|\\1|p'
+  find /proc/[0-9]*/fd -lname '/dev/shm/*' -printf '%l\\n' 2>/dev/null)
+find /dev/shm -mindepth 1 -maxdepth 1 -user {quote(user)} ! -name 'slipway?{stack}[.-]*' | while read -r f; do
+  grep -qxF -- "$f" <<<"$held" || echo "$f of {user}, which no process holds"
+done"""
 
 
 def scan(fleet: Fleet, stack: str, connect: Connect, *, ignore_claims: bool = False) -> Scan:
@@ -117,6 +137,7 @@ def scan(fleet: Fleet, stack: str, connect: Connect, *, ignore_claims: bool = Fa
         stack=stack,
         looked_at=looked_at,
         hosts=tuple(names),
+        others=tuple(host.name for host in fleet.hosts if host.name not in names),
         left=tuple(_unique(finding for found, _ in results for finding in found)),
         unread=tuple(unread for _, unread in results if unread),
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from hosts.errors import Failed
 from hosts.fleet import Fleet
 from hosts.remote import Connect
+from hosts.resources.slurm_job import PATH
 from hosts.shell import parse_frames, probe_script, quote
 
 COMPLETIONS = "/var/log/slurm/completions.log"
@@ -29,17 +30,22 @@ class Job:
 
 def ask(fleet: Fleet, connect: Connect, *probes: str) -> list[str]:
     """Runs read-only shell on the login host in one trip; what each printed. Raises Failed where it was cut short."""
+    return ask_host(fleet.login.name, connect, *probes)
+
+
+def ask_host(host: str, connect: Connect, *probes: str) -> list[str]:
+    """The same on any host."""
     script = probe_script(probes)
-    frames, complete = parse_frames(script, connect(fleet.login.name)(script).stdout)
+    frames, complete = parse_frames(script, connect(host)(script).stdout)
     if not complete:
-        raise Failed(f"{fleet.login.name}: the link was cut before the script ended; run it again")
+        raise Failed(f"{host}: the link was cut before the script ended; run it again")
     return [frames[str(n)].out for n in range(len(probes))]
 
 
 def live_probe(stack: str) -> str:
     """Shell that prints the stack's jobs that have not ended."""
     name = quote(f"slipway-{stack}")
-    return f"squeue --noheader --name={name} --format='%i|%T|%B|%r|%b|%D|%M|%e|%k' 2>&1 || echo failed"
+    return f"{PATH}\nsqueue --noheader --name={name} --format='%i|%T|%B|%r|%b|%D|%M|%e|%k' 2>&1 || echo failed"
 
 
 def parse_live(out: str, stack: str) -> list[Job]:
@@ -68,21 +74,32 @@ def parse_live(out: str, stack: str) -> list[Job]:
     return jobs
 
 
-def ended_probe(stack: str) -> str:
-    """Shell that prints the stack's ended jobs from accounting, or from the completion log of a cluster of ours."""
-    name = quote(f"slipway-{stack}")
+def ended_probe(stack: str, claim: str) -> str:
+    """Shell that prints the stack's ended jobs from accounting, or from the completion log of a cluster of ours.
+
+    `claim` is the stack's claim on the fleet: what it has used is counted from then on, not from an earlier life of
+    the same name. Where there is none, all that is on record is printed.
+    """
+    name, claim = quote(f"slipway-{stack}"), quote(claim)
     return (
+        f'{PATH}\nsince=$([ ! -e {claim} ] || date -d "@$(stat -c %Y -- {claim})" +%FT%T); echo "since $since"\n'
         f"grep -hs -- {quote(f' Name=slipway-{stack} ')} {COMPLETIONS} {COMPLETIONS}.* || "
-        f"sacct -n -X -P -S 2000-01-01 --name={name} -o JobID,State,ElapsedRaw,AllocTRES 2>/dev/null; true"
+        f'sacct -n -X -P -S "${{since:-2000-01-01}}" --name={name} -o JobID,State,ElapsedRaw,AllocTRES 2>/dev/null'
+        "\ntrue"
     )
 
 
 def parse_ended(out: str) -> list[Job]:
-    """The jobs that `ended_probe` printed, each once."""
+    """The jobs that `ended_probe` printed, each once, less those that ended before the stack was claimed."""
     jobs: dict[str, Job] = {}
+    since = ""
     for line in out.splitlines():
-        if line.startswith("JobId="):
+        if line.startswith("since "):
+            since = line.removeprefix("since ")
+        elif line.startswith("JobId="):
             fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            if fields.get("EndTime", "~") < since:  # both in the login host's own time
+                continue
             jobs[fields["JobId"]] = Job(
                 id=fields["JobId"],
                 state=fields.get("JobState", ""),

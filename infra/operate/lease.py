@@ -6,6 +6,7 @@ from math import ceil
 from hosts.errors import Failed, InputError
 from hosts.problem import Problem
 from hosts.remote import Connect
+from hosts.resources.slurm_job import PATH
 from hosts.shell import quote
 from infra.deployment import Deployment
 from infra.operate.job import ask, seconds_of
@@ -38,7 +39,9 @@ def shorten(d: Deployment, connect: Connect, minutes: int) -> str:
     wanted = ceil(seconds_of(elapsed) / 60) + minutes
     if seconds_of(limit) and seconds_of(limit) <= wanted * 60:
         return f"job {job} ends by its own limit of {limit} before that; --ttl changed nothing"
-    out = ask(d.fleet, connect, f"scontrol update jobid={quote(job)} TimeLimit={wanted} 2>&1 && echo done")[0].split()
+    out = ask(d.fleet, connect, f"{PATH}\nscontrol update jobid={quote(job)} TimeLimit={wanted} 2>&1 && echo done")[
+        0
+    ].split()
     if out[-1:] != ["done"]:
         said = " ".join(out)
         raise Failed(f"the model is served, but job {job} could not be told to end in {minutes} minutes: {said}")
@@ -50,7 +53,7 @@ def shorten(d: Deployment, connect: Connect, minutes: int) -> str:
 def _job(d: Deployment, connect: Connect) -> tuple[str, str, str]:
     """(id, time it has run, time limit) of the stack's live job, times as SLURM prints them."""
     name = quote(f"slipway-{d.stack}")
-    listed = f"squeue --noheader --name={name} --states=RUNNING,PENDING,CONFIGURING --format='%i|%M|%l|%k' 2>&1"
+    listed = f"{PATH}\nsqueue --noheader --name={name} --states=RUNNING,PENDING,CONFIGURING --format='%i|%M|%l|%k' 2>&1"
     for line in ask(d.fleet, connect, listed)[0].splitlines():
         job, elapsed, limit, comment = [*line.split("|", 3), "", "", ""][:4]
         if f"slipway={d.stack}," in comment:

@@ -9,7 +9,7 @@ from infra import paths
 from infra.deployment import Deployment
 from infra.operate.job import ask
 
-HEARTBEAT_S = 30
+HEARTBEAT_S = 10
 
 
 def logs(d: Deployment, connect: Connect, lines: int) -> str:
@@ -26,9 +26,10 @@ def follow(d: Deployment, connect: Connect, lines: int, show: Callable[[str], No
     """Passes each line on as it is written, from the last `lines` on; ends with the connection or with Cancelled."""
     script = (
         f"{_newest(d)} || exit 0\n"
-        # a silent log must not look like a dead link
-        f"( while sleep {HEARTBEAT_S}; do printf '{PROGRESS}\\n'; done ) & beat=$!; trap 'kill $beat' EXIT\n"
-        f"tail -n {lines} -F -- \"$log\" 2>/dev/null | sed -u 's/^/{PROGRESS}/; s/$/ /'\n"
+        f"tail -n {lines} -F -- \"$log\" 2>/dev/null > >(exec sed -u 's/^/{PROGRESS}/; s/$/ /') & tail=$!\n"
+        "trap 'kill $tail 2>/dev/null' EXIT; trap '' PIPE\n"
+        # a silent log must not look like a dead link, nor may its reader outlive ours
+        f"while sleep {HEARTBEAT_S} && kill -0 $tail; do printf '{PROGRESS}\\n' || exit; done 2>/dev/null\n"
     )
     connect(d.fleet.login.name)(f"{{\n{script}}}\n", lambda line: show(line.rstrip()) if line else None)
 

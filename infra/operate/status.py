@@ -82,11 +82,11 @@ def status(d: Deployment, connect: Connect) -> Status:
         ends_at=None,
     )
     endpoint = endpoint_of(d)
-    claim, intent = quote(f"{paths.claims(d.fleet)}/fleet/{d.stack}"), quote(f"{paths.job_folder(d)}/intent")
+    claim, intent = quote(paths.fleet_claim(d)), quote(f"{paths.job_folder(d)}/intent")
     known = f"[ ! -e {claim} ] || echo claimed; [ ! -e {intent} ] || echo submitted"
     try:
         live_out, ended_out, claimed, ready = ask(
-            d.fleet, connect, live_probe(d.stack), ended_probe(d.stack), known, endpoint.probe()
+            d.fleet, connect, live_probe(d.stack), ended_probe(d.stack, paths.fleet_claim(d)), known, endpoint.probe()
         )
         if "squeue: command not found" in live_out or (not claimed.strip() and "failed" in live_out.splitlines()):
             live_out = ""  # no SLURM there yet, and nothing of this stack either

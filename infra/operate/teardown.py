@@ -1,6 +1,6 @@
 """What a teardown does besides Pulumi's destroy: the stack's cost, removing a cluster, collecting the unclaimed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hosts.converge import LOCK_DIR, Say, Secrets, converge
 from hosts.errors import NotOurs, SlipwayError
@@ -10,7 +10,7 @@ from hosts.shell import quote
 from hosts.state import Stage
 from infra import paths
 from infra.deployment import Deployment
-from infra.operate.job import Job, ask, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
+from infra.operate.job import Job, ask, ask_host, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
 from infra.operate.status import known_gpus
 from infra.placement import place
 
@@ -46,7 +46,7 @@ class Bill:
 def bill(d: Deployment, connect: Connect) -> Bill:
     """Asked before the jobs are ended: SLURM knows a live job's GPUs, and the completion log the ended ones' times."""
     try:
-        live, ended = ask(d.fleet, connect, live_probe(d.stack), ended_probe(d.stack))
+        live, ended = ask(d.fleet, connect, live_probe(d.stack), ended_probe(d.stack, paths.fleet_claim(d)))
         running = [] if "squeue: command not found" in live else parse_live(live, d.stack)
     except SlipwayError as error:
         return Bill(unknown=str(error).splitlines()[0])
@@ -56,23 +56,19 @@ def bill(d: Deployment, connect: Connect) -> Bill:
 
 def claimants(fleet: Fleet, connect: Connect) -> list[str]:
     """The stacks that claim the fleet, from every host that we may log in to. Raises Unreachable."""
-    found = set()
-    one_login = replace(fleet)
-    for host in fleet.managed:
-        out = ask(
-            _seen_from(one_login, host.name),
-            connect,
-            f"ls -- {quote(paths.claims(fleet) + '/fleet')} 2>/dev/null; true",
-        )[0]
-        found |= set(out.split())
+    listed = f"ls -- {quote(f'{paths.claims(fleet)}/fleet')} 2>/dev/null"
+    found = {name for host in fleet.managed for name in ask_host(host.name, connect, listed)[0].split()}
     return sorted(name for name in found if not name.endswith(".new"))
 
 
-def _seen_from(fleet: Fleet, name: str) -> Fleet:
-    """The fleet with `name` in the login host's place, for asking it."""
-    return replace(
-        fleet, hosts=tuple(replace(host, role="login" if host.name == name else "node") for host in fleet.hosts)
-    )
+def refuse_claimed(fleet: Fleet, connect: Connect, *, but: str = "") -> None:
+    """Raises NotOurs while a stack other than `but` claims the fleet, and names it."""
+    claimed = [name for name in claimants(fleet, connect) if name != but]
+    if claimed:
+        raise NotOurs(
+            f"the cluster {fleet.name} is claimed by {', '.join(claimed)}, so nothing was removed; first run: "
+            + "; ".join(f"invoke teardown -s {name}" for name in claimed)
+        )
 
 
 def remove_cluster(
@@ -82,12 +78,7 @@ def remove_cluster(
 
     The stage `storage` stays: its folders hold what `--purge` collects, and data that is not ours.
     """
-    claimed = claimants(fleet, connect)
-    if claimed:
-        raise NotOurs(
-            f"the cluster {fleet.name} is claimed by: {', '.join(claimed)}; "
-            + "; ".join(f"invoke teardown -s {name}" for name in claimed)
-        )
+    refuse_claimed(fleet, connect)
     gone: list[str] = []
     for stage in reversed([stage for stage in stages if stage.name != "storage"]):
         say("all hosts", f"removing {stage.name}")
