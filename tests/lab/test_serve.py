@@ -41,7 +41,7 @@ class Run:
         )
 
     def __call__(self, *words: str, status: int = 0) -> str:
-        """Runs a command to its end; both streams as one text. Asserts its exit status, and that there is no traceback."""
+        """Runs a command to its end; both streams as one text. Asserts its exit status and no traceback."""
         done = subprocess.run(
             words,
             check=False,
@@ -112,7 +112,7 @@ def jobs() -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """The commands, on a lab of three fresh machines; an environment that lies on storage already is taken from there."""
+    """The commands, on a lab of three fresh machines; an environment that storage has already is kept."""
     if os.getuid() != 0:
         pytest.skip("the lab needs root")
     nodes.down()
@@ -190,7 +190,7 @@ def test_secrets_stay_where_they_belong(run: Run) -> None:
 
 
 def test_a_changed_flag_replaces_the_job(run: Run) -> None:
-    """Another flag is another fingerprint and another job; killed while it waits, the next `up` goes on with that job."""
+    """Another flag is another fingerprint and another job; killed while it waits, the next `up` goes on."""
     before = jobs()
     change("max-num-seqs: 8", "max-num-seqs: 4")
     run.killed_up(lambda: bool(jobs()) and jobs() != before, signal.SIGKILL)
@@ -203,13 +203,15 @@ def test_a_changed_flag_replaces_the_job(run: Run) -> None:
 def test_a_kill_between_intent_and_submission(run: Run) -> None:
     """The CLI dies after the intent was written and before sbatch has answered: exactly one job in the end."""
     change("max-num-seqs: 4", "max-num-seqs: 6")
-    slow = '#!/bin/sh\\ntouch /tmp/submitting; sleep 6; exec /usr/bin/sbatch.real "$@"\\n'
+    slow = '#!/bin/sh\\ntouch /run/lock/submitting; sleep 6; exec /usr/bin/sbatch.real "$@"\\n'
     on("login", f"mv /usr/bin/sbatch /usr/bin/sbatch.real; printf '{slow}' >/usr/bin/sbatch; chmod 755 /usr/bin/sbatch")
     try:
-        run.killed_up(lambda: nodes.exec("login", ["test", "-e", "/tmp/submitting"]).returncode == 0, signal.SIGKILL)
+        run.killed_up(
+            lambda: nodes.exec("login", ["test", "-e", "/run/lock/submitting"]).returncode == 0, signal.SIGKILL
+        )
         run.up()
     finally:
-        on("login", "mv /usr/bin/sbatch.real /usr/bin/sbatch; rm -f /tmp/submitting")
+        on("login", "mv /usr/bin/sbatch.real /usr/bin/sbatch; rm -f /run/lock/submitting")
     assert len(jobs()) == 1
     log = on("login", f"squeue --noheader --states=all --name=slipway-{STACK} --format='%i %T %k'")
     assert log.count("RUNNING") == 1

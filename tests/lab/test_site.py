@@ -1,4 +1,4 @@
-"""A SLURM site that is somebody else's: an ordinary user without sudo, from the login host, to tokens and back to nothing.
+"""A SLURM site that is somebody else's: an ordinary user, from the login host alone, to tokens and back to nothing.
 
 It runs on the cluster that test_serve.py left in the lab (or makes it), as the user `eva`, who has no rights there.
 """
@@ -29,9 +29,9 @@ conda_channel: /mirror/channel
 wheels: /mirror/wheels
 hosts:
   login: {role: login, address: 10.77.0.11, user: eva, sudo: false}
-  dgx1: {address: 10.77.0.21, user: eva, cpus: 2, memory_mib: 12288, gpus: {count: 8, model: stand-in, memory_mib: 143771}}
-  dgx2: {address: 10.77.0.22, user: eva, cpus: 2, memory_mib: 12288, gpus: {count: 8, model: stand-in, memory_mib: 143771}}
-"""
+  dgx1: {address: 10.77.0.21, user: eva, cpus: 2, memory_mib: 12288, gpus: GPUS}
+  dgx2: {address: 10.77.0.22, user: eva, cpus: 2, memory_mib: 12288, gpus: GPUS}
+""".replace("GPUS", "{count: 8, model: stand-in, memory_mib: 143771}")
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     key = Path(fleet.load("lab").identity).expanduser().with_suffix(".pub").read_text().strip()
     for node in ("login", "dgx1", "dgx2"):
         on(node, "id eva >/dev/null 2>&1 || useradd --uid 64555 --create-home --shell /bin/bash eva")
-    on(
-        "login",
-        f"install -d -m 700 -o eva ~eva/.ssh && echo '{key}' >~eva/.ssh/authorized_keys && chown eva ~eva/.ssh/authorized_keys",
-    )
+    on("login", "install -d -m 700 -o eva ~eva/.ssh")
+    on("login", f"echo '{key}' >~eva/.ssh/authorized_keys && chown eva ~eva/.ssh/authorized_keys")
     on("login", "rm -rf /storage/eva && install -d -o eva -g eva /storage/eva")
     FLEET.write_text(SITE)
     text = (STACKS / "Pulumi.lab.yaml").read_text()
@@ -65,7 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 def test_a_site_serves_and_nothing_of_it_is_written_to(run: Run) -> None:
-    """No cluster stage, no root, no sudo; the job is eva's; an unchanged stack is not touched; teardown leaves nothing."""
+    """No cluster stage, no root; the job is eva's; an unchanged stack is not touched; teardown leaves nothing."""
     before = on("login", "find /etc/slurm /var/lib/slipway -type f -exec sha256sum {} + | sort")
     run("pulumi", "up", "-s", STACK, "--yes", "--skip-preview", "--non-interactive")
     answer = run.json("invoke", "smoke", "-s", STACK)
