@@ -16,12 +16,12 @@ MINUTES = {"m": 1, "h": 60, "d": 1440}
 
 def minutes_of(text: str) -> int:
     """`4h`, `90m`, `2d` or SLURM's `[days-]hours:minutes:seconds` in minutes, at least one. Raises InputError."""
-    short = re.fullmatch(r"(\d{1,5})([mhd])", text)
+    short = re.fullmatch(r"([0-9]{1,5})([mhd])", text)
     minutes = (
         int(short[1]) * MINUTES[short[2]]
         if short
         else ceil(seconds_of(text) / 60)
-        if re.fullmatch(r"(\d{1,3}-)?\d{1,3}:\d{2}:\d{2}", text)
+        if re.fullmatch(r"([0-9]{1,3}-)?[0-9]{1,3}:[0-9]{2}:[0-9]{2}", text)
         else 0
     )
     if not minutes:

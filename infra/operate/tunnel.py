@@ -12,7 +12,7 @@ def tunnel(fleet: Fleet, endpoint: str) -> str:
     login = fleet.login
     words = ["ssh", "-N", "-L", f"{parts.port}:{parts.hostname}:{parts.port}"]
     if fleet.identity:
-        words += ["-i", fleet.identity]
+        words += ["-o", f"IdentityFile={fleet.identity}"]  # ssh itself opens `~` in an option
     if fleet.known_hosts:
         words += ["-o", f"UserKnownHostsFile={fleet.known_hosts}"]
     if login.jump:
@@ -20,5 +20,4 @@ def tunnel(fleet: Fleet, endpoint: str) -> str:
         words += ["-J", f"{jump.user}@{jump.address}:{jump.port}"]
     if login.port != 22:
         words += ["-p", str(login.port)]
-    # `~` is the shell's to open, except in an option, which ssh opens itself
-    return " ".join(w if w.startswith("~") else shlex.quote(w) for w in (*words, f"{login.user}@{login.address}"))
+    return shlex.join([*words, f"{login.user}@{login.address}"])

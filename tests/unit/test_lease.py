@@ -1,0 +1,68 @@
+"""`--ttl`: times as people write them, and a job's limit that is only ever shortened."""
+
+from pathlib import Path
+
+import pytest
+
+from hosts.errors import Failed, InputError
+from hosts.schema import parse_yaml
+from infra.deployment import Deployment
+from infra.operate.lease import minutes_of, shorten
+from tests.unit.stacks import STACK, parse
+from tests.unit.talking_hosts import Hosts
+
+TAG = "slipway=test,fingerprint=abc,intent=x"
+
+
+@pytest.fixture
+def d(tmp_path: Path) -> Deployment:
+    return parse(parse_yaml(STACK), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("4h", 240), ("90m", 90), ("2d", 2880), ("1:30:00", 90), ("1-12:00:00", 2160), ("0:00:30", 1)],
+)
+def test_times(text: str, minutes: int) -> None:
+    assert minutes_of(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["0m", "4", "h", "-4h", "4h30m", "1:30", "0:00:00", "4h; reboot", "٤h"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--ttl"):
+        minutes_of(text)
+
+
+def login(listed: str, said: str = "done") -> Hosts:
+    return Hosts({"login": {"squeue": listed, "scontrol": said}})
+
+
+def test_counted_from_now(d: Deployment) -> None:
+    """A job that has run for a while gets the time on top of that."""
+    hosts = login(f"7|2:10:30|1-00:00:00|{TAG}\n")
+    assert "job 7 ends 60 minutes from now" in shorten(d, hosts, 60)
+    assert "scontrol update jobid=7 TimeLimit=191 " in hosts.asked[-1][1]
+
+
+def test_a_job_without_a_limit_gets_one(d: Deployment) -> None:
+    hosts = login(f"7|0:00|UNLIMITED|{TAG}\n")
+    shorten(d, hosts, 60)
+    assert "TimeLimit=60 " in hosts.asked[-1][1]
+
+
+def test_never_lengthened(d: Deployment) -> None:
+    """An operator's SLURM would take it; the stack file's limit stands."""
+    hosts = login(f"7|0:10|1:00:00|{TAG}\n")
+    assert "changed nothing" in shorten(d, hosts, 120)
+    assert len(hosts.asked) == 1
+
+
+def test_only_our_job(d: Deployment) -> None:
+    """A job of the same name without our tag is somebody else's."""
+    with pytest.raises(Failed, match="no live job"):
+        shorten(d, login("8|0:10|1:00:00|slipway=test2,fingerprint=abc\n9|0:10|1:00:00|\n"), 5)
+
+
+def test_a_refusal_is_passed_on(d: Deployment) -> None:
+    with pytest.raises(Failed, match="slurm_update error: Access/permission denied"):
+        shorten(d, login(f"7|0:10|1:00:00|{TAG}\n", "slurm_update error: Access/permission denied"), 5)
