@@ -27,13 +27,16 @@ CANCEL_TIMEOUT_S = 90
 PATH = "export PATH=$PATH:/opt/slurm/bin:/usr/local/slurm/bin"
 """Where sites put SLURM's commands; a script over SSH has no login shell's PATH."""
 
+BORN = "stat -c %W-%i /var/lib/slurm/slurmctld/clustername 2>/dev/null || true"
+"""Shell that prints which controller this is, on a cluster of ours: one that was set up anew knows no older job."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmJob(Base):
     """The job of one stack: `<folder>/job.sbatch` submitted as `user` ("": ourselves), its comment the stack's tag.
 
-    `folder` also holds the intent (written before the submission, with the job's id after it), each job's exit file
-    (`exit-<id>`, written by the script itself) and its log. `completions` is the file of JobCompType=jobcomp/filetxt
+    `folder` also holds the intent (written before the submission; the job's id and controller after it), each job's
+    exit file (`exit-<id>`, written by the script itself) and its log. `completions` is the file of JobCompType=jobcomp/filetxt
     ("" where the site has none; then sacct is asked).
     """
 
@@ -61,12 +64,14 @@ class SlurmJob(Base):
         completions = quote(self.completions)
         return (
             f"{PATH}\n"
-            f'if [ -e {intent} ]; then read -r token id rest <{intent}; echo "intent ${{token:-?}} ${{id:-}}"; '
+            f'if [ -e {intent} ]; then read -r token id born <{intent}; echo "intent ${{token:-?}} ${{id:-}}"; '
             "else echo intent; id=; fi\n"
             f'if ! listed=$({self._listing()} 2>&1); then echo "failed $listed"; exit 0; fi\n'
             "printf '%s\\n' \"$listed\" | grep . | sed 's/^/job /'\n"
             f'if [ -n "$id" ]; then if [ -e {folder}/exit-"$id" ]; then echo "ended its exit file"; '
             f'elif [ -n {completions} ] && grep -qs "^JobId=$id " {completions}; then echo "ended the completion log"; '
+            f'elif [ -n "${{born:-}}" ] && now=$({BORN}) && [ -n "$now" ] && [ "$now" != "$born" ]; '
+            'then echo "ended the controller, which was made anew since and has no jobs of before"; '
             'elif state=$(sacct -n -X -P -j "$id" -o State 2>/dev/null) && [ -n "$state" ]; '
             'then echo "accounting $state"; fi; fi; exit 0'
         )
@@ -119,12 +124,13 @@ class SlurmJob(Base):
         yield f"read -r token </proc/sys/kernel/random/uuid; printf '%s\\n' \"$token\" >{new}; mv -fT {new} {intent}"
         yield (
             f"{PATH}\n"
-            f"cd / && read -r token rest <{intent}\n"
+            # a new controller counts from 1 again, and what an older job of the same id left proves nothing of this one
+            f"cd {quote(self.folder)}; rm -f -- exit-* ready.json; cd /; read -r token rest <{intent}\n"
             f"id=$({as_user}sbatch --parsable --no-requeue --job-name={quote(self.name)} "
             f'--comment="slipway={self.stack},fingerprint={self.fingerprint},intent=$token" '
             f"{quote(f'{self.folder}/job.sbatch')})\n"
             f"id=${{id%%;*}}; printf '{PROGRESS}submitted job %s\\n' \"$id\"; "
-            f'printf \'%s %s\\n\' "$token" "$id" >{new}; mv -fT {new} {intent}'
+            f'printf \'%s %s %s\\n\' "$token" "$id" "$({BORN})" >{new}; mv -fT {new} {intent}'
         )
 
     def remove(self) -> Iterator[str]:

@@ -244,6 +244,15 @@ def _busy(node: str) -> bool:
     return nodes.exec(node, ["flock", "-n", "/run/lock/slipway.lock", "true"]).returncode != 0
 
 
+def test_machines_made_anew_are_brought_back(run: Run) -> None:
+    """All machines are installed anew under a stack that Pulumi takes for up: one `up`, one job, tokens."""
+    nodes.down()
+    nodes.up(3)
+    run.up()
+    assert len(jobs()) == 1
+    assert int(str(run.json("invoke", "smoke", "-s", STACK)["tokens"])) > 0
+
+
 def test_a_job_that_dies_is_reported_with_its_cause(run: Run) -> None:
     """A taken port: `up` fails at once and says so; the stack is then removed whole."""
     change("max-num-seqs: 5", "max-num-seqs: 3")
