@@ -36,8 +36,8 @@ class SlurmJob(Base):
     """The job of one stack: `<folder>/job.sbatch` submitted as `user` ("": ourselves), its comment the stack's tag.
 
     `folder` also holds the intent (written before the submission; the job's id and controller after it), each job's
-    exit file (`exit-<id>`, written by the script itself) and its log. `completions` is the file of JobCompType=jobcomp/filetxt
-    ("" where the site has none; then sacct is asked).
+    exit file (`exit-<id>`, written by the script itself) and its log. `completions` is the file of
+    JobCompType=jobcomp/filetxt ("" where the site has none; then sacct is asked).
     """
 
     kind: ClassVar[str] = "SlurmJob"
