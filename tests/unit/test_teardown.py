@@ -1,0 +1,72 @@
+"""What a stack has cost, and a cluster that is only removed when nobody claims it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hosts.errors import NotOurs
+from hosts.resources.system import Sysctl
+from hosts.schema import parse_yaml
+from hosts.state import Stage
+from infra.deployment import Deployment
+from infra.operate.teardown import bill, claimants, purge, refuse_claimed, remove_cluster
+from tests.unit.stacks import STACK, parse
+from tests.unit.talking_hosts import Hosts, connect
+
+RUNNING = "20|RUNNING|n1|None|gres:gpu:8|1|0:30:00|N/A|slipway=test,fingerprint=abc"
+ENDED = "JobId=5 Name=slipway-test JobState=FAILED StartTime=2026-11-24T00:00:00 EndTime=2026-11-24T01:00:00"
+
+
+@pytest.fixture
+def d(tmp_path: Path) -> Deployment:
+    return parse(parse_yaml(STACK), tmp_path)
+
+
+def test_a_bill(d: Deployment) -> None:
+    """Live and ended jobs; a price only where the fleet names one."""
+    hosts = connect({"login": {"completions": ENDED, "%i|%T": RUNNING}})
+    assert bill(d, hosts).to_json() == {"gpu_hours": 12.0, "jobs": 2, "cost": None, "unknown": None}
+    priced = replace(d, fleet=replace(d.fleet, price_per_gpu_hour="2.5"))
+    assert bill(priced, hosts).to_json()["cost"] == 30.0
+    assert bill(priced, hosts).text() == "GPU-hours: 12.00 in 2 job(s), 30.00 at 2.5 a GPU-hour"
+
+
+def test_a_bill_that_can_not_be_told_is_not_zero(d: Deployment) -> None:
+    found = bill(d, connect({"login": {"%i|%T": "slurm_load_jobs error: no controller\nfailed\n"}}))
+    assert found.unknown
+    assert "not known" in found.text()
+    assert bill(d, connect({})).unknown == "login: no answer"
+
+
+def claimed(**by_host: str) -> Hosts:
+    return Hosts({name: {"claims/fleet": by_host.get(name, "")} for name in ("login", "n1", "n2")})
+
+
+def test_claims_of_any_host_count(d: Deployment) -> None:
+    """A claim that is half written is none."""
+    assert claimants(d.fleet, claimed(login="test\n", n2="test\nother\nx.new\n")) == ["other", "test"]
+
+
+def test_a_claimed_cluster_stays(d: Deployment) -> None:
+    hosts = claimed(n2="test\nother\n")
+    with pytest.raises(NotOurs, match="claimed by other, so nothing was removed; first run: invoke teardown -s other"):
+        refuse_claimed(d.fleet, hosts, but="test")
+    refuse_claimed(d.fleet, claimed(login="test\n"), but="test")
+    with pytest.raises(NotOurs, match="claimed by other, test"):
+        remove_cluster(d.fleet, (), hosts, holder="me", secrets=lambda _: b"", say=lambda _host, _line: None)
+
+
+def test_storage_is_not_removed_with_the_cluster(d: Deployment) -> None:
+    """Its folders hold weights and environments; the other stages go last first."""
+    setting = Sysctl(name="a.b", value="1")
+    stages = tuple(Stage(name=name, hosts={"n1": (setting,)}) for name in ("base", "storage", "slurm"))
+    order: list[str] = []
+    hosts = Hosts({name: {"sysctl": "=1\n--\n"} for name in ("login", "n1", "n2")})
+    remove_cluster(d.fleet, stages, hosts, holder="me", secrets=lambda _: b"", say=lambda _, line: order.append(line))
+    assert order == ["removing slurm", "removing base"]
+
+
+def test_purge_says_what_went(d: Deployment) -> None:
+    hosts = connect({"login": {"cd /shared": "envs/vllm-0.19.1-0123456789abcdef\nmodels/tiny\n"}})
+    assert purge(d.fleet, hosts) == ["envs/vllm-0.19.1-0123456789abcdef", "models/tiny"]
