@@ -44,6 +44,21 @@ class Remote(Protocol):
         """Raises Unreachable where there is no session, and Truncated where the link was cut in the middle."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKey:
+    """The host key that a machine shows, as a fleet file pins it, and the key pinned for it now ("": none)."""
+
+    pin: str
+    fingerprint: str
+    pinned: str = ""
+    pinned_fingerprint: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether another key is pinned."""
+        return bool(self.pinned) and self.pinned != self.pin
+
+
 Connect = Callable[[str], Remote]
 """From the name of a host in the fleet to its remote. Raises Unreachable."""
 
@@ -229,6 +244,62 @@ def _connection(fleet: Fleet, host: Host) -> Connection:
     return connection
 
 
+def fetch_host_key(fleet: Fleet, name: str) -> HostKey:
+    """The key that a host shows, through its jump host if it has one, before anyone logs in. Raises Unreachable.
+
+    A host is asked for a key of the kind that is pinned for it, else for Ed25519 first: a machine has several.
+    """
+    host = fleet.host(name)
+    where = f"{name} ({host.address}:{host.port})" if name != host.address else f"{name}:{host.port}"
+    pinned = [key for _, key in pinned_keys(fleet, host, _known_hosts_name(host))]
+    gateway = _connection(fleet, fleet.host(host.jump)) if host.jump else None
+    try:
+        shown = _shown_key(host, gateway, [key.get_name() for key in pinned])
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise Unreachable(f"{where}: no host key: {reason}; is it up, and does an SSH server listen there?") from error
+    finally:
+        if gateway is not None:
+            gateway.close()
+    known = next((key for key in pinned if key == shown), pinned[0] if pinned else None)
+    return HostKey(
+        pin=f"{shown.get_name()} {shown.get_base64()}",
+        fingerprint=_fingerprint(shown),
+        pinned=f"{known.get_name()} {known.get_base64()}" if known else "",
+        pinned_fingerprint=_fingerprint(known) if known else "",
+    )
+
+
+def _shown_key(host: Host, gateway: Connection | None, pinned: list[str]) -> paramiko.PKey:
+    """The host key of one key exchange. Raises what sockets and paramiko raise."""
+    there = (host.address, host.port)
+    sock: socket.socket | paramiko.Channel
+    if gateway is None:
+        sock = socket.create_connection(there, CONNECT_TIMEOUT_S)
+    else:
+        assert gateway.transport is not None
+        sock = gateway.transport.open_channel("direct-tcpip", there, ("", 0), timeout=CONNECT_TIMEOUT_S)
+    transport = None
+    try:
+        transport = paramiko.Transport(sock)
+        transport.banner_timeout = CONNECT_TIMEOUT_S
+        options = transport.get_security_options()
+        # an RSA key is named ssh-rsa, and its signatures rsa-sha2-512 and so on
+        wanted = {kind.replace("ssh-rsa", "rsa-") for kind in pinned} or {"ssh-ed25519"}
+        first = [kind for kind in options.key_types if kind.startswith(tuple(wanted))]
+        options.key_types = [*first, *(kind for kind in options.key_types if kind not in first)]
+        transport.start_client(timeout=2 * CONNECT_TIMEOUT_S)
+        return transport.get_remote_server_key()
+    finally:
+        if transport is not None:
+            transport.close()
+        sock.close()
+
+
+def _known_hosts_name(host: Host) -> str:
+    return host.address if host.port == 22 else f"[{host.address}]:{host.port}"
+
+
 def _unopened(fleet: Fleet, host: Host, gateway: Connection | None) -> Connection:
     identity = fleet.identity and str(_expanded(fleet.identity))
     connection = Connection(
@@ -248,7 +319,7 @@ def _unopened(fleet: Fleet, host: Host, gateway: Connection | None) -> Connectio
     client = connection.client
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     keys = client.get_host_keys()
-    name = host.address if host.port == 22 else f"[{host.address}]:{host.port}"
+    name = _known_hosts_name(host)
     for algorithm, key in pinned_keys(fleet, host, name):
         keys.add(name, algorithm, key)
     return connection

@@ -1,0 +1,307 @@
+"""Machines into a fleet file: their keys are accepted, one script reads each, and the file is written if it changes.
+
+Nothing is written before every machine was read and the new file loads.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from hosts.errors import Failed, InputError, Refused, SlipwayError, Truncated, Unreachable, WrongHostKey
+from hosts.facts import Facts, read, script
+from hosts.fleet import NAME, Fleet, Host, Storage, dump, parse
+from hosts.problem import Problem
+from hosts.remote import Connect, HostKey
+from hosts.schema import load_yaml, parse_yaml
+from infra.operate.fleet_file import Data, Machine, Request, Target, differences, made_up, merge, settings, summary
+
+Ask = Callable[[str], bool]
+T = TypeVar("T")
+
+ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]*")
+HEADER = "# Written by `invoke enroll`; review and commit it. What people write here, enrolling again keeps.\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """What came of it: `changes` is empty where the file said it all already; `notes` are for a person to look at."""
+
+    fleet: str
+    path: Path
+    changes: tuple[str, ...]
+    notes: tuple[str, ...]
+    facts: Mapping[str, Facts]
+    backup: Path | None
+
+    def lines(self) -> Iterator[str]:
+        """The report for a person."""
+        for name, facts in self.facts.items():
+            yield f"{name}: {summary(facts)}"
+        yield from (f"  {change}" for change in self.changes)
+        yield from (f"note: {note}" for note in self.notes)
+        if self.backup:
+            yield f"note: the comments inside the file are in {self.backup}; the file was written anew"
+        yield f"wrote {self.path}; review it" if self.changes else f"nothing changed in {self.path}"
+
+    def to_json(self) -> Data:
+        """The document of `--json`."""
+        return {
+            "fleet": self.fleet,
+            "path": str(self.path),
+            "changed": bool(self.changes),
+            "changes": list(self.changes),
+            "notes": list(self.notes),
+            "backup": str(self.backup) if self.backup else None,
+            "hosts": {name: asdict(facts) for name, facts in self.facts.items()},
+        }
+
+
+def enroll(
+    request: Request,
+    *,
+    folder: Path,
+    fetch: Callable[[Fleet, str], HostKey],
+    connect_to: Callable[[Fleet], Connect],
+    accept_new: Ask,
+    accept_changed: Ask,
+    say: Callable[[str], None],
+) -> Enrolled:
+    """Reads the machines and writes the fleet file below `folder`, if anything in it changes.
+
+    `accept_new` is asked about the key of a machine that has none pinned, `accept_changed` about one that shows another
+    key than its pinned one. Raises InputError, Unreachable, WrongHostKey or Blocked with everything that is in the way.
+    """
+    path = folder / f"{request.fleet}.yaml"
+    _check(request, path)
+    existing: Data | None = None
+    known: tuple[Host, ...] = ()
+    if path.is_file():
+        loaded = load_yaml(path)
+        known = tuple(host for host in parse(request.fleet, loaded, str(path)).hosts if not made_up(host.host_key))
+        assert isinstance(loaded, dict)  # or parse had refused it
+        existing = loaded
+    start = settings(existing, request)
+    fleet = Fleet(
+        name=request.fleet,
+        hosts=known,
+        slurm=start["slurm"],
+        storage=Storage(path=start["storage"]["path"]),
+        known_hosts=start.get("known_hosts") or "",
+        identity=start.get("identity") or "",
+    )
+    machines = _read_all(
+        fleet,
+        _targets(request, fleet),
+        fetch=fetch,
+        connect_to=connect_to,
+        accept_new=accept_new,
+        accept_changed=accept_changed,
+        say=say,
+    )
+    document, notes = merge(existing, request, machines)
+    changes = tuple(differences(existing or {}, document))
+    text = _header(path) + dump(document)
+    parse(request.fleet, parse_yaml(text), str(path))
+    return Enrolled(
+        fleet=request.fleet,
+        path=path,
+        changes=changes,
+        notes=notes,
+        facts={machine.name: machine.facts for machine in machines},
+        backup=_write(path, text) if changes else None,
+    )
+
+
+def _check(request: Request, path: Path) -> None:
+    problems = []
+    if not NAME.fullmatch(request.fleet):
+        problems.append(Problem(where="$.fleet", found=repr(request.fleet), wanted=f"a name like {NAME.pattern}"))
+    elif not request.storage and not path.is_file():
+        wanted = "the folder on shared storage where environments, weights and logs shall live"
+        problems.append(Problem(where="--storage", found="nothing", wanted=wanted, fix="add --storage /PATH"))
+    if not request.hosts and not request.login:
+        problems.append(Problem(where="HOST", found="nothing", wanted="the machines to read, by address"))
+    if request.slurm not in ("", "ours", "existing", "none"):
+        problems.append(Problem(where="--slurm", found=repr(request.slurm), wanted="ours, existing or none"))
+    if problems:
+        raise InputError(problems)
+
+
+def _targets(request: Request, fleet: Fleet) -> list[Target]:
+    """What to read, each once, with the request's words over those of the file. Raises InputError."""
+    words = list(dict.fromkeys(request.hosts))
+    if request.login and not any(request.login in (word, *word.split("=", 1)) for word in words):
+        words.insert(0, request.login)
+    problems = []
+    targets: list[Target] = []
+    for word in words:
+        name, _, address = word.rpartition("=")
+        known = _known(fleet, name, address, request.port)
+        if not name and known is not None:
+            address = known.address
+        if not ADDRESS.fullmatch(address) or (name and not NAME.fullmatch(name)):
+            wanted = "ADDRESS, NAME=ADDRESS, or a host of the fleet"
+            problems.append(Problem(where="HOST", found=repr(word), wanted=wanted))
+            continue
+        host = Host(
+            name=known.name if known else name or address,
+            address=address,
+            port=request.port or (known.port if known else 22),
+            user=request.user or (known.user if known else request.default_user),
+            sudo=False,
+            jump=request.jump or (known.jump if known else ""),
+            host_key=known.host_key if known else "",
+        )
+        if any(host.name == other.host.name for other in targets):
+            problems.append(Problem(where="HOST", found=f"{host.name} twice", wanted="each machine once"))
+        login = bool(request.login) and request.login in (word, name, address, host.name)
+        targets.append(Target(host=host, name=name, known=known.name if known else "", login=login))
+    if problems:
+        raise InputError(problems)
+    return _through(request.jump, targets, fleet)
+
+
+def _known(fleet: Fleet, name: str, address: str, port: int) -> Host | None:
+    """The host of the file that is meant: by its address, else by its name."""
+    at = (host for host in fleet.hosts if host.address == address and port in (0, host.port))
+    return next(at, None) or next((host for host in fleet.hosts if host.name == (name or address)), None)
+
+
+def _through(jump: str, targets: Sequence[Target], fleet: Fleet) -> list[Target]:
+    """The targets, all but the jump host itself reached through it; `jump` "" leaves them. Raises InputError."""
+    if not jump:
+        return list(targets)
+    among = (target.host.name for target in targets if jump in (target.host.name, target.host.address))
+    name = next(among, jump)
+    if name not in {*(target.host.name for target in targets), *(host.name for host in fleet.hosts)}:
+        wanted = "a host of the fleet, or one of those to read"
+        raise InputError([Problem(where="--jump", found=repr(jump), wanted=wanted)])
+    return [replace(t, host=replace(t.host, jump="" if t.host.name == name else name)) for t in targets]
+
+
+def _read_all(
+    fleet: Fleet,
+    targets: Sequence[Target],
+    *,
+    fetch: Callable[[Fleet, str], HostKey],
+    connect_to: Callable[[Fleet], Connect],
+    accept_new: Ask,
+    accept_changed: Ask,
+    say: Callable[[str], None],
+) -> list[Machine]:
+    """Every machine; jump hosts first, since the others are reached through them. Raises with all failures at once."""
+    machines: dict[str, Machine] = {}
+    failures: list[SlipwayError] = []
+    through = {target.host.jump for target in targets}
+    jumps = [target for target in targets if target.host.name in through]
+    for wave in (jumps, [target for target in targets if target.host.name not in through]):
+        reachable: list[Target] = []
+        for target in wave:
+            if target.host.jump in {t.host.name for t in jumps} - machines.keys():
+                failures.append(Unreachable(f"{target.host.name}: not tried, its jump host {target.host.jump} failed"))
+            else:
+                reachable.append(target)
+        fleet = _with(fleet, [target.host for target in reachable])
+        if not reachable:
+            continue
+        say(f"asking {_names(reachable)} for host keys")
+        keys = _each(reachable, partial(fetch, fleet), failures)
+        for name, key in list(keys.items()):
+            refusal = _refused(fleet.host(name), key, accept_new, accept_changed)
+            if refusal:
+                failures.append(refusal)
+                del keys[name]
+        fleet = _with(fleet, [replace(fleet.host(name), host_key=key.pin) for name, key in keys.items()])
+        accepted = [target for target in reachable if target.host.name in keys]
+        say(f"reading {_names(accepted) or 'nothing'}")
+        connect = connect_to(fleet)
+        found = _each(accepted, partial(_read, connect, fleet.storage.path), failures)
+        for target in accepted:
+            name = target.host.name
+            if name in found:
+                machines[name] = Machine(target=target, key=keys[name], facts=found[name])
+    if failures:
+        order = (Unreachable, WrongHostKey, Refused)
+        worst = next((kind for kind in order if any(type(failure) is kind for failure in failures)), Failed)
+        raise worst("nothing was written, because:\n" + "\n".join(f"  {failure}" for failure in failures))
+    return [machines[target.host.name] for target in targets]
+
+
+def _with(fleet: Fleet, hosts: Sequence[Host]) -> Fleet:
+    mine = {host.name for host in hosts}
+    return replace(fleet, hosts=(*(host for host in fleet.hosts if host.name not in mine), *hosts))
+
+
+def _names(targets: Sequence[Target]) -> str:
+    return ", ".join(target.host.name for target in targets)
+
+
+def _each(targets: Sequence[Target], what: Callable[[str], T], failures: list[SlipwayError]) -> dict[str, T]:
+    """What `what` answers by host name, asked of all at once; what failed goes to the list."""
+
+    def one(target: Target) -> T | SlipwayError:
+        try:
+            return what(target.host.name)
+        except SlipwayError as error:
+            return error
+
+    answers: dict[str, T] = {}
+    with ThreadPoolExecutor(max(1, min(32, len(targets)))) as pool:
+        for target, answer in zip(targets, pool.map(one, targets), strict=True):
+            if isinstance(answer, SlipwayError):
+                failures.append(answer)
+            else:
+                answers[target.host.name] = answer
+    return answers
+
+
+def _refused(host: Host, key: HostKey, accept_new: Ask, accept_changed: Ask) -> SlipwayError | None:
+    """Why this key is not taken; None where it is the pinned one, or somebody said yes."""
+    if key.pinned == key.pin:
+        return None
+    shown = f"{host.name} ({host.address}:{host.port}) shows the host key {key.pin.split()[0]} {key.fingerprint}"
+    if key.changed:
+        if accept_changed(f"{shown}, but {key.pinned_fingerprint} is pinned for it; was it installed anew?"):
+            return None
+        return WrongHostKey(
+            f"{shown}, but the fleet pins {key.pinned_fingerprint}; find out on its console which is right "
+            "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and accept the new one where you are asked"
+        )
+    if accept_new(f"{shown}; is this the one that its console shows?"):
+        return None
+    return Refused(f"{shown}, which was not accepted; compare it on the machine's console, then accept it")
+
+
+def _read(connect: Connect, storage: str, name: str) -> Facts:
+    facts = read(storage, connect(name)(script(storage)).stdout)
+    if facts is None:
+        raise Truncated(f"{name}: the answer was cut short; is bash there, and does the login shell print nothing odd?")
+    return facts
+
+
+def _header(path: Path) -> str:
+    """The comment lines that the file begins with, ours where it is new."""
+    if not path.is_file():
+        return HEADER
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    end = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return "".join(lines[:end])
+
+
+def _write(path: Path, text: str) -> Path | None:
+    """Replaces the file in one step; the old one stays beside it where it had comments that the new one has not."""
+    backup = None
+    if path.is_file():
+        old = path.read_text(encoding="utf-8")
+        if re.search(r"(^|\s)#", old.removeprefix(_header(path)), re.MULTILINE):
+            backup = path.with_name(path.name + ".bak")
+            backup.write_text(old, encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
+    return backup
