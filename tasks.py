@@ -24,7 +24,7 @@ from hosts.converge import Say
 from hosts.errors import Failed, InputError, Refused, SlipwayError
 from hosts.fleet import Fleet
 from hosts.problem import Problem
-from hosts.remote import Connections
+from hosts.remote import Connections, fetch_host_key
 from hosts.state import Stage
 from infra import desired, spec, view
 from infra.controller import secrets_folder
@@ -32,6 +32,8 @@ from infra.operate import absence, backend_lock, bootstrap, choose, lease
 from infra.operate import logs as job_logs
 from infra.operate import teardown as removal
 from infra.operate.choose import stack_of
+from infra.operate.enroll import enroll as read_machines
+from infra.operate.fleet_file import Request
 from infra.operate.secrets import SecretStore
 from infra.operate.smoke import smoke as ask_for_tokens
 from infra.operate.status import status as read_status
@@ -145,6 +147,82 @@ def answers(endpoint: str) -> bool:
             return True
     except OSError:
         return False
+
+
+@task(
+    positional=["hosts"],
+    help={
+        "hosts": "the machines, one word with commas: 10.0.0.10,dgx1=10.0.0.21 (else named by its hostname)",
+        "fleet": "the fleet, a file in hosts/inventory; made where it is not there",
+        "user": "the account on the machines; default: yours",
+        "port": "the SSH port; default: 22",
+        "jump": "the host to go through, one of the fleet or of HOSTS",
+        "login": "which of the machines is the login host",
+        "identity": "a private key file; default: your agent's and your own keys",
+        "storage": "the folder that all machines share, for a new fleet",
+        "slurm": "ours, existing or none, for a new fleet",
+        "accept_new": "take the host keys of machines that have none pinned without asking",
+        "json": JSON,
+    },
+)
+def enroll(
+    _: Context,
+    hosts: str,
+    fleet: str = "",
+    *,
+    user: str = "",
+    port: int = 0,
+    jump: str = "",
+    login: str = "",
+    identity: str = "",
+    storage: str = "",
+    slurm: str = "",
+    accept_new: bool = False,
+    json: bool = False,
+) -> None:
+    """Read machines into a fleet file. Example: invoke enroll --fleet dgx --login 10.0.0.10 10.0.0.10,10.0.0.21"""
+    if hosts in ("--help", "-h"):  # invoke takes any word for a missing positional one
+        raise Exit(code=subprocess.run([sys.argv[0], "--help", "enroll"], cwd=ROOT, check=False).returncode)
+    with expected(json):
+        request = Request(
+            fleet=fleet,
+            hosts=tuple(word for word in hosts.split(",") if word),
+            default_user=getpass.getuser(),
+            user=user,
+            port=port,
+            jump=jump,
+            login=login,
+            identity=identity,
+            storage=storage,
+            slurm=slurm,
+        )
+        opened: list[Connections] = []
+
+        def connect_to(it: Fleet) -> Connections:
+            opened.append(Connections(it))
+            return opened[-1]
+
+        def ask(question: str) -> bool:
+            return not json and sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+        def accept(question: str) -> bool:
+            return accept_new or ask(question)
+
+        say = progress()
+        try:
+            found = read_machines(
+                request,
+                folder=fleets.INVENTORY,
+                fetch=fetch_host_key,
+                connect_to=connect_to,
+                accept_new=accept,
+                accept_changed=ask,
+                say=lambda line: say(fleet, line),
+            )
+        finally:
+            for connections in opened:
+                connections.close()
+        show(found.to_json(), "\n".join(found.lines()), json)
 
 
 @task(
@@ -383,6 +461,6 @@ def lock(_: Context, name: str) -> None:
             raise Failed(f"{name} could not be locked; the reason stands above")
 
 
-ns = Collection(bootstrap_cluster, plan, serve, status, logs, smoke, teardown, demo, check)
+ns = Collection(enroll, bootstrap_cluster, plan, serve, status, logs, smoke, teardown, demo, check)
 ns.add_collection(lab)
 ns.add_collection(Collection("env", lock))
