@@ -40,7 +40,7 @@ from infra.operate.status import status as read_status
 from infra.operate.tunnel import tunnel
 from lab.paths import mirrors as lab_mirrors
 from lab.tasks import ns as lab
-from tools import activation
+from tools import activation, many_words
 from tools.places import ROOT
 
 JSON = "print one JSON document on standard output and nothing else there"
@@ -150,9 +150,8 @@ def answers(endpoint: str) -> bool:
 
 
 @task(
-    positional=["hosts"],
     help={
-        "hosts": "the machines, one word with commas: 10.0.0.10,dgx1=10.0.0.21 (else named by its hostname)",
+        "hosts": "HOST…: addresses, NAME=ADDRESS, or hosts of the fleet; without a NAME it is the machine's own",
         "fleet": "the fleet, a file in hosts/inventory; made where it is not there",
         "user": "the account on the machines; default: yours",
         "port": "the SSH port; default: 22",
@@ -167,9 +166,9 @@ def answers(endpoint: str) -> bool:
 )
 def enroll(
     _: Context,
-    hosts: str,
-    fleet: str = "",
     *,
+    hosts: str = "",
+    fleet: str = "",
     user: str = "",
     port: int = 0,
     jump: str = "",
@@ -180,13 +179,11 @@ def enroll(
     accept_new: bool = False,
     json: bool = False,
 ) -> None:
-    """Read machines into a fleet file. Example: invoke enroll --fleet dgx --login 10.0.0.10 10.0.0.10,10.0.0.21"""
-    if hosts in ("--help", "-h"):  # invoke takes any word for a missing positional one
-        raise Exit(code=subprocess.run([sys.argv[0], "--help", "enroll"], cwd=ROOT, check=False).returncode)
+    """Read machines into a fleet file. Example: invoke enroll --fleet dgx --login 10.0.0.10 10.0.0.21 dgx2=10.0.0.22"""
     with expected(json):
         request = Request(
             fleet=fleet,
-            hosts=tuple(word for word in hosts.split(",") if word),
+            hosts=tuple(word for word in hosts.split(many_words.SEPARATOR) if word),
             default_user=getpass.getuser(),
             user=user,
             port=port,
@@ -464,3 +461,4 @@ def lock(_: Context, name: str) -> None:
 ns = Collection(enroll, bootstrap_cluster, plan, serve, status, logs, smoke, teardown, demo, check)
 ns.add_collection(lab)
 ns.add_collection(Collection("env", lock))
+many_words.accept(ns, "enroll", "hosts")
