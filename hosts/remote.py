@@ -1,6 +1,7 @@
 """One SSH connection a host for the life of a process, with pinned host keys, and scripts sent through its sessions."""
 
 import base64
+import logging
 import socket
 import threading
 import time
@@ -24,6 +25,9 @@ KEEPALIVE_S = 15
 SESSIONS_PER_CONNECTION = 6
 """sshd allows ten (MaxSessions); the rest is left to the person at the keyboard."""
 MAX_OUTPUT_BYTES = 64 << 20
+
+# paramiko's threads log what they also raise, as tracebacks on standard error where nobody listens to the log
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 Progress = Callable[[str], None]
 
@@ -228,7 +232,7 @@ def _connection(fleet: Fleet, host: Host) -> Connection:
             ) from error
         if "protocol banner" in str(error):
             error = paramiko.SSHException(
-                f"something accepts connections but no SSH server answered within {CONNECT_TIMEOUT_S:.0f} s"
+                f"something accepts connections but is no SSH server (it closed, or was silent for {CONNECT_TIMEOUT_S:.0f} s)"
             )
         raise Unreachable(f"{where}: {error}") from error
     except (OSError, EOFError) as error:
