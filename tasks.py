@@ -392,7 +392,7 @@ def teardown(
             cost.text(),
         ]
         if cluster:
-            lines.append(f"the cluster is removed: {len(gone)} resource(s)")
+            lines.append(f"the cluster is removed: {len(gone)} resource(s); what stays: logs, base packages, storage")
         if purge:
             lines.append(f"purged: {', '.join(purged) or 'nothing was unclaimed'}")
         show(document, "\n".join(lines), json)

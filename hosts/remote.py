@@ -232,7 +232,7 @@ def _connection(fleet: Fleet, host: Host) -> Connection:
             ) from error
         if "protocol banner" in str(error):
             error = paramiko.SSHException(
-                f"something accepts connections but is no SSH server (it closed, or was silent for {CONNECT_TIMEOUT_S:.0f} s)"
+                f"something accepts connections, but closed or was silent for {CONNECT_TIMEOUT_S:.0f} s: no SSH server"
             )
         raise Unreachable(f"{where}: {error}") from error
     except (OSError, EOFError) as error:

@@ -22,7 +22,8 @@ def slurm(host: Host, fleet: Fleet) -> tuple[Resource, ...]:
     controller = host.role == "login"
     files = conf_files(fleet)
     daemon = "slurmctld" if controller else "slurmd"
-    state = Directory(path="/var/lib/slurm/slurmctld", mode="0700", owner="slurm", group="slurm")
+    # it goes with its cluster: another one's controller refuses to start on it
+    state = Directory(path="/var/lib/slurm/slurmctld", mode="0700", owner="slurm", group="slurm", purge=True)
     return (
         *((_jobs_survive(fleet),) if controller else ()),
         Package(names=("slurm-client", daemon)),

@@ -1,13 +1,15 @@
 """What a teardown does besides Pulumi's destroy: the stack's cost, removing a cluster, collecting the unclaimed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hosts.converge import LOCK_DIR, Say, Secrets, converge
 from hosts.errors import NotOurs, SlipwayError
 from hosts.fleet import Fleet
 from hosts.remote import Connect
+from hosts.resources.files import Directory
+from hosts.resources.system import Package
 from hosts.shell import quote
-from hosts.state import Stage
+from hosts.state import Resource, Stage
 from infra import paths
 from infra.deployment import Deployment
 from infra.operate.job import Job, ask, ask_host, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
@@ -76,11 +78,12 @@ def remove_cluster(
 ) -> list[str]:
     """Takes the cluster's stages away, last first, and says what went. Raises NotOurs while a stack claims the fleet.
 
-    The stage `storage` stays: its folders hold what `--purge` collects, and data that is not ours.
+    What somebody else may need or have filled stays: the packages below SLURM, folders with logs and the record of
+    jobs in them, and the stage `storage`, whose folders hold what `--purge` collects.
     """
     refuse_claimed(fleet, connect)
     gone: list[str] = []
-    for stage in reversed([stage for stage in stages if stage.name != "storage"]):
+    for stage in map(_removable, reversed([stage for stage in stages if stage.name != "storage"])):
         say("all hosts", f"removing {stage.name}")
         report = converge(
             stage, connect, apply=True, absent=True, secrets=secrets, lock_dir=LOCK_DIR, holder=holder, say=say
@@ -88,6 +91,17 @@ def remove_cluster(
         report.raise_errors()
         gone += [f"{outcome.host}: {key}" for outcome in report.outcomes for key in outcome.applied]
     return gone
+
+
+def _removable(stage: Stage) -> Stage:
+    """A cluster stage less what stays when the cluster goes."""
+
+    def stays(resource: Resource) -> bool:
+        return (isinstance(resource, Directory) and not resource.purge) or (
+            isinstance(resource, Package) and stage.name == "base"
+        )
+
+    return replace(stage, hosts={h: tuple(r for r in wanted if not stays(r)) for h, wanted in stage.hosts.items()})
 
 
 def purge(fleet: Fleet, connect: Connect) -> list[str]:

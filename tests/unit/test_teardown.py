@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hosts.errors import NotOurs
-from hosts.resources.system import Sysctl
+from hosts.resources.files import Directory
+from hosts.resources.system import Package, Sysctl
 from hosts.schema import parse_yaml
 from hosts.state import Stage
 from infra.deployment import Deployment
@@ -70,3 +71,21 @@ def test_storage_is_not_removed_with_the_cluster(d: Deployment) -> None:
 def test_purge_says_what_went(d: Deployment) -> None:
     hosts = connect({"login": {"cd /shared": "envs/vllm-0.19.1-0123456789abcdef\nmodels/tiny\n"}})
     assert purge(d.fleet, hosts) == ["envs/vllm-0.19.1-0123456789abcdef", "models/tiny"]
+
+
+def test_what_stays_when_a_cluster_goes(d: Deployment) -> None:
+    """Folders that others fill and packages that others need; a folder of ours alone goes with what is in it."""
+    wanted = (
+        Package(names=("python3",)),
+        Directory(path="/var/log/slurm"),
+        Directory(path="/var/lib/slurm/slurmctld", purge=True),
+        Sysctl(name="a.b", value="1"),
+    )
+    stages = (Stage(name="base", hosts={"n1": wanted}), Stage(name="slurm", hosts={"n1": wanted[:2]}))
+    hosts = Hosts({name: {"sysctl": "=1\n--\n", "slurmctld": "absent"} for name in ("login", "n1", "n2")})
+    remove_cluster(d.fleet, stages, hosts, holder="me", secrets=lambda _: b"", say=lambda _host, _line: None)
+    slurm, base = (script for _, script in hosts.asked if "claims/fleet" not in script)
+    assert "dpkg-query" in slurm
+    assert "/var/log/slurm" not in slurm + base
+    assert "dpkg-query" not in base
+    assert "/var/lib/slurm/slurmctld" in base
