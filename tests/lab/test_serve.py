@@ -110,6 +110,12 @@ def jobs() -> list[str]:
     ).split()
 
 
+def another(before: list[str]) -> bool:
+    """Whether there is a job that was not there before; asked once, since the old one may end between two answers."""
+    found = jobs()
+    return bool(found) and found != before
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """The commands, on a lab of three fresh machines; an environment that storage has already is kept."""
@@ -193,7 +199,7 @@ def test_a_changed_flag_replaces_the_job(run: Run) -> None:
     """Another flag is another fingerprint and another job; killed while it waits, the next `up` goes on."""
     before = jobs()
     change("max-num-seqs: 8", "max-num-seqs: 4")
-    run.killed_up(lambda: bool(jobs()) and jobs() != before, signal.SIGKILL)
+    run.killed_up(lambda: another(before), signal.SIGKILL)
     submitted = jobs()
     run.up()
     assert jobs() == submitted
@@ -221,7 +227,7 @@ def test_an_interrupt_while_waiting(run: Run) -> None:
     """Ctrl-C while it waits for the first token: the state is whole, and the next `up` goes on with the same job."""
     before = jobs()
     change("max-num-seqs: 6", "max-num-seqs: 5")
-    run.killed_up(lambda: bool(jobs()) and jobs() != before, signal.SIGINT)
+    run.killed_up(lambda: another(before), signal.SIGINT)
     submitted = jobs()
     run.up()
     assert jobs() == submitted
