@@ -48,8 +48,8 @@ def desired(d: Deployment, *, backend: str, holder: str, digests: Mapping[str, s
     return (
         Stage(name="claim", hosts={host.name: (*_required(host, d), on_fleet) for host in fleet.managed}),
         *cluster_stages(fleet, digests),
-        Stage(name="environment", hosts={login: in_environment}, keep=True),
-        Stage(name="weights", hosts={login: in_weights}, keep=True),
+        Stage(name="environment", hosts={login: in_environment}, keep=True, lock=False),
+        Stage(name="weights", hosts={login: in_weights}, keep=True, lock=False),
         *LAUNCHERS[d.launcher.name].stages(d, place(d), ENGINES[d.engine], digests=digests),
     )
 

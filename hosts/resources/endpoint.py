@@ -25,6 +25,8 @@ class Endpoint(Base):
     model: str
     api_key_file: str
     timeout_s: str = "3600"
+    fingerprint: str = ""
+    """The job's that is waited for: another job is another endpoint, although it answers at the same place."""
     state: str = "ready"
 
     @property

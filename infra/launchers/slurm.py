@@ -78,10 +78,15 @@ class Slurm:
             ),
         )
         endpoint = Endpoint(
-            stack=d.stack, folder=folder, port=str(d.port), model=d.served_name, api_key_file=paths.api_key(d)
+            stack=d.stack,
+            folder=folder,
+            port=str(d.port),
+            model=d.served_name,
+            api_key_file=paths.api_key(d),
+            fingerprint=mark,
         )
         login = d.fleet.login.name
-        return Stage(name="launch", hosts={login: launch}), Stage(name="ready", hosts={login: (endpoint,)})
+        return Stage(name="launch", hosts={login: launch}), Stage(name="ready", hosts={login: (endpoint,)}, lock=False)
 
 
 def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:

@@ -204,6 +204,7 @@ def test_a_changed_flag_replaces_the_job(run: Run) -> None:
     run.up()
     assert jobs() == submitted
     assert len(submitted) == 1
+    assert run.json("invoke", "status", "-s", STACK)["state"] == "ready", "`up` returned before the new job answered"
 
 
 def test_a_kill_between_intent_and_submission(run: Run) -> None:
