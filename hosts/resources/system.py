@@ -119,7 +119,9 @@ class Package(Base):
             f"mkdir -p {OWNED}/packages; cd {OWNED}/packages; ours=()\n"
             f'for n in {names}; do if [ -e "$n" ]; then ours+=("$n"); fi; done\n'
             "if [ ${#ours[@]} -gt 0 ]; then "
-            'DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 purge -- "${ours[@]}"; '
+            # munge's purge fails on an account outside of Debian's system range, after the package itself has gone
+            "apt='apt-get -q -y -o DPkg::Lock::Timeout=120'; export DEBIAN_FRONTEND=noninteractive; "
+            '$apt purge -- "${ours[@]}" || $apt remove -- "${ours[@]}"; '
             'rm -f -- "${ours[@]}"; fi'
         )
 
