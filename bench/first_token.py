@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 from bench.table import Row, report, spread, timed
 from hosts import fleet
@@ -68,11 +69,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     it = spec.load(STACK)
-    rank = view.plan_json(it)["ranks"][0]  # type: ignore[index]
-    env = {str(k): str(v) for k, v in rank["env"].items()}  # type: ignore[index,call-overload,union-attr]
+    ranks: Any = view.plan_json(it)["ranks"]
+    rank = ranks[0]
+    env = {str(k): str(v) for k, v in rank["env"].items()}
     prefix = env["HF_HOME"].replace("/cache/", "/envs/").rpartition("/")[0]
     env |= {"PATH": f"{prefix}/bin:/usr/bin:/bin", "TMPDIR": "/tmp"}  # noqa: S108
-    words = [str(word) for word in rank["argv"]]  # type: ignore[index,call-overload,union-attr]
+    words = [str(word) for word in rank["argv"]]
     argv = [f"{prefix}/bin/{words[0]}", *words[1:]]
     url = f"http://{fleet.load('lab').host(NODE).address}:{it.port}"
     pulumi("up")

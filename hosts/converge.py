@@ -105,11 +105,9 @@ class Report:
             return
         if len(failed) == 1 and failed[0].error:
             raise failed[0].error
-        lines = []
-        for outcome in failed:
-            done = f" (done before: {', '.join(outcome.applied)})" if outcome.applied else ""
-            lines.append(f"{outcome.error}{done}")
-        raise Failed(f"stage {self.stage}: {len(failed)} of {len(self.outcomes)} hosts failed:\n" + "\n".join(lines))
+        # each error says itself what was done before it
+        lines = "\n".join(str(outcome.error) for outcome in failed)
+        raise Failed(f"stage {self.stage}: {len(failed)} of {len(self.outcomes)} hosts failed:\n{lines}")
 
 
 class _Wire:

@@ -10,8 +10,7 @@ from hosts.fleet import Fleet
 from hosts.remote import Connect
 from hosts.resources.slurm_job import PATH
 from hosts.shell import parse_frames, probe_script, quote
-
-COMPLETIONS = "/var/log/slurm/completions.log"
+from roles.slurm import COMPLETIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
