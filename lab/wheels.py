@@ -1,5 +1,6 @@
 """The wheelhouse: every wheel that the lab's nodes install, by hash, in one folder that they all see."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -149,12 +150,12 @@ def _download(batch: Sequence[Pin], target: Path, say: Say) -> None:
 
 
 def _bytes_in(root: Path) -> int:
+    """How much lies below a folder whose files and folders pip moves and removes meanwhile."""
     total = 0
-    for path in root.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip moved it meanwhile
-            continue
+    for folder, _, names in os.walk(root):  # passes over a folder that has gone, as rglob does not
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(f"{folder}/{name}").st_size
     return total
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import threading
 import zipfile
 from pathlib import Path
 
@@ -117,3 +118,24 @@ def test_requirements_name_the_best_wheel_of_each_package() -> None:
     ]
     with pytest.raises(ValueError, match=r"found no wheel for Python 3\.11"):
         pin_requirements.render({"packages": [{"name": "c", "version": "3", "wheels": []}]}, "command")
+
+
+def test_bytes_are_counted_while_pip_moves_files_away(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.whl").write_bytes(b"12345")
+    moving, ended = tmp_path / "tmp" / "pip-unpack", threading.Event()
+
+    def move() -> None:
+        while not ended.is_set():
+            (moving / "deeper").mkdir(parents=True)
+            (moving / "deeper").rmdir()
+            moving.rmdir()
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        counts = {wheels._bytes_in(tmp_path) for _ in range(500)}
+    finally:
+        ended.set()
+        mover.join()
+    assert counts == {5}
