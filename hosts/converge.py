@@ -6,12 +6,13 @@ a host.
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hosts import shell
+from hosts.connection import Connect, Output, Remote
 from hosts.errors import (
     Blocked,
     ChangedSincePlan,
@@ -24,7 +25,6 @@ from hosts.errors import (
     Unknown,
     Unreachable,
 )
-from hosts.remote import Connect, Output, Remote
 from hosts.state import Change, Plan, Resource, Stage
 
 PARALLEL_HOSTS = 32
@@ -143,7 +143,13 @@ class _Wire:
 
 def gather(stage: Stage, connect: Connect) -> Facts:
     """Reads the actual state of every resource of the stage; one trip a host."""
-    return _gather(stage, {host: _Wire(host, connect) for host in stage.hosts})
+    return gather_together((stage,), connect)[0]
+
+
+def gather_together(stages: Sequence[Stage], connect: Connect) -> tuple[Facts, ...]:
+    """Reads the resources of several stages, the facts of each in their order; one trip a host for all of them."""
+    hosts = dict.fromkeys(host for stage in stages for host in stage.hosts)
+    return _gather_together(stages, {host: _Wire(host, connect) for host in hosts})
 
 
 def plan(stage: Stage, facts: Facts, *, absent: bool = False) -> Plan:
@@ -219,7 +225,7 @@ def converge(
             say=say,
         )
 
-    with _pool(stage) as pool:
+    with _pool(stage.hosts) as pool:
         outcomes = {outcome.host: outcome for outcome in pool.map(one, stage.hosts)}
     changed = {host: stage.hosts[host] for host, outcome in outcomes.items() if outcome.planned and not outcome.error}
     if not changed:
@@ -241,35 +247,49 @@ def converge(
 
 
 def _gather(stage: Stage, wires: Mapping[str, _Wire]) -> Facts:
-    def read(host: str) -> dict[str, Seen] | SlipwayError:
+    return _gather_together((stage,), {host: wires[host] for host in stage.hosts})[0]
+
+
+def _gather_together(stages: Sequence[Stage], wires: Mapping[str, _Wire]) -> tuple[Facts, ...]:
+    def read(host: str) -> list[Seen] | SlipwayError:
         try:
-            return _read_host(wires[host], stage.hosts[host])
+            return _read_host(wires[host], [r for stage in stages for r in stage.hosts.get(host, ())])
         except SlipwayError as error:
             return error
 
-    with _pool(stage) as pool:
-        results = dict(zip(stage.hosts, pool.map(read, stage.hosts), strict=True))
-    return Facts(
-        seen={host: result for host, result in results.items() if not isinstance(result, SlipwayError)},
-        unreachable={host: result for host, result in results.items() if isinstance(result, SlipwayError)},
+    with _pool(wires) as pool:
+        results = dict(zip(wires, pool.map(read, wires), strict=True))
+    unreachable = {host: result for host, result in results.items() if isinstance(result, SlipwayError)}
+    rest = {host: iter(result) for host, result in results.items() if not isinstance(result, SlipwayError)}
+    return tuple(
+        Facts(
+            seen={
+                host: {resource.key: next(rest[host]) for resource in resources}
+                for host, resources in stage.hosts.items()
+                if host in rest
+            },
+            unreachable={host: error for host, error in unreachable.items() if host in stage.hosts},
+        )
+        for stage in stages
     )
 
 
-def _read_host(wire: _Wire, resources: Sequence[Resource]) -> dict[str, Seen]:
+def _read_host(wire: _Wire, resources: Sequence[Resource]) -> list[Seen]:
+    """What the host shows of each resource, in their order."""
     if not resources:
-        return {}
+        return []
     script = shell.probe_script([resource.probe() for resource in resources])
     output = wire.run(script, None)
     frames, complete = shell.parse_frames(script, output.stdout)
     if not complete:
         raise _incomplete(wire.host, output, frames)
-    seen = {}
+    seen = []
     for n, resource in enumerate(resources):
         out = frames[str(n)].out
         try:
-            seen[resource.key] = Seen(actual=resource.parse(out), out=out)
+            seen.append(Seen(actual=resource.parse(out), out=out))
         except Unknown as reason:
-            seen[resource.key] = Seen(actual=None, out=out, unknown=str(reason))
+            seen.append(Seen(actual=None, out=out, unknown=str(reason)))
     return seen
 
 
@@ -403,5 +423,5 @@ def _diffs(todo: Plan, host: str) -> tuple[str, ...]:
     return tuple(change.diff() for change in todo.of(host))
 
 
-def _pool(stage: Stage) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=max(1, min(PARALLEL_HOSTS, len(stage.hosts))), thread_name_prefix=stage.name)
+def _pool(hosts: Collection[str]) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=max(1, min(PARALLEL_HOSTS, len(hosts))), thread_name_prefix="host")

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from hosts.fleet import Fleet, Host, SlurmMode, Storage
 from hosts.resources import KINDS
 from hosts.state import Resource, Stage, from_wire, to_wire
 
+How = Literal["add", "delete", "update"]
 Plain = Any
 """What JSON has: text, booleans, lists, mappings."""
 
@@ -22,8 +23,7 @@ class Difference:
     host: str
     key: str
     field: str
-    how: str
-    """add, delete or update."""
+    how: How
 
 
 def inputs(stack: str, stage: Stage, fleet: Fleet) -> dict[str, Plain]:
@@ -95,7 +95,7 @@ def differences(actual: Mapping[str, Plain], desired: Mapping[str, Plain]) -> It
         for key in sorted({*was, *wanted}):
             path = f"hosts[{quoted(host)}][{quoted(key)}]"
             if key not in was or key not in wanted:
-                how = "add" if key not in was else "delete"
+                how: How = "add" if key not in was else "delete"
                 yield Difference(path=path, host=host, key=key, field="", how=how)
                 continue
             for field in sorted({*was[key], *wanted[key]}):

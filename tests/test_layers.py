@@ -22,6 +22,7 @@ MAY_DO_IO = (
     "hosts/converge.py",
     "hosts/programs/",
     "infra/provider.py",
+    "infra/rpc.py",
     "infra/components.py",
     "infra/__main__.py",
     "infra/launchers/kubernetes.py",

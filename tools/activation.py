@@ -15,7 +15,11 @@ DEACTIVATE = "deactivate () {"
 
 DEFAULT_PASSPHRASE = "slipway"  # no secret, it only lets Pulumi start: set PULUMI_CONFIG_PASSPHRASE to one of your own
 STATE = "${SLIPWAY_STATE:-$HOME/.local/state/slipway}"
-ALWAYS = {"PULUMI_SKIP_UPDATE_CHECK": "true", "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
+ALWAYS = {
+    "PULUMI_SKIP_UPDATE_CHECK": "true",
+    "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    "PULUMI_PARALLEL": "32",  # all stages of a stack are read at once, in one trip a host
+}
 
 
 def environment(base: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ def _guard_steps(path: str) -> Iterator[str]:
 
 
 def _stat(path: str, guarded: bool) -> str:
-    """Shell that prints `type mode user group [foreign]` and goes on with the content when `$kind` is file."""
+    """Shell that prints `type mode user group [foreign]` and goes on when `$kind` is file, of `$size` bytes."""
     mark = f'[ -e {owned_marker(path)} ] || foreign=" foreign"' if guarded else ":"
     return (
         f"p={quote(path)}; foreign=; {mark}\n"
@@ -35,7 +35,7 @@ def _stat(path: str, guarded: bool) -> str:
         'elif (cd / && d=$(dirname -- "$p"; printf x); d=${d%?x}; [ -d "$d" ] && [ ! -x "$d" ]); then kind=hidden; '
         "else kind=absent; fi\n"
         "if [ $kind = absent ] || [ $kind = hidden ]; then echo $kind; "
-        'else printf "%s %s%s\\n" $kind "$(stat -c "%a %U %G" -- "$p")" "$foreign"; fi\n'
+        'else s=$(stat -c "%s %a %U %G" -- "$p"); size=${s%% *}; printf "%s %s%s\\n" $kind "${s#* }" "$foreign"; fi\n'
     )
 
 
@@ -87,7 +87,7 @@ class File(Base):
         return (
             _stat(self.path, self.guard)
             + f'[ $kind = file ] || exit 0\nif [ ! -r "$p" ]; then echo unreadable; exit 0; fi\n'
-            f'if [ "$(stat -c %s -- "$p")" -gt {MAX_CONTENT_BYTES} ]; then echo large; exit 0; fi\n'
+            f'if [ "$size" -gt {MAX_CONTENT_BYTES} ]; then echo large; exit 0; fi\n'
             f's=$(sha256sum <"$p"); if [ "${{s%% *}}" = {same} ]; then echo same; else echo other; base64 -w0 <"$p"; fi'
         )
 

@@ -86,8 +86,7 @@ class Package(Base):
         names = " ".join(map(quote, self.names))
         return (
             "command -v dpkg-query >/dev/null || { echo no-dpkg; exit 0; }\n"
-            f"for n in {names}; do "
-            "dpkg-query -W -f '${Package} ${db:Status-Status}\\n' -- \"$n\" 2>/dev/null || true; done"
+            f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' -- {names} 2>/dev/null || true"
         )
 
     def parse(self, out: str) -> Self | None:
@@ -171,12 +170,13 @@ class Unit(Base):
     def probe(self) -> str:
         name = quote(self.name)
         return (
-            f"systemctl show -p LoadState,ActiveState,UnitFileState,NeedDaemonReload -- {name} || "
+            f"state=$(systemctl show -p LoadState,ActiveState,UnitFileState,NeedDaemonReload,MainPID -- {name}) || "
             "{ echo no-systemd; exit 0; }\n"
-            f'pid=$(systemctl show -p MainPID --value -- {name}); if [ -n "$pid" ] && [ "$pid" != 0 ]; then '
-            "tr '\\0' '\\n' <\"/proc/$pid/environ\" 2>/dev/null | grep '^SLIPWAY_FINGERPRINT=' | head -n 1; "
+            "grep -v '^MainPID=' <<<\"$state\"\n"
+            'pid=${state#*MainPID=}; pid=${pid%%[!0-9]*}; if [ "${pid:-0}" != 0 ]; then '
+            "tr '\\0' '\\n' <\"/proc/$pid/environ\" 2>/dev/null | grep -m 1 '^SLIPWAY_FINGERPRINT='; "
             f"else systemctl show -p Environment --value -- {name} | tr ' ' '\\n' | "
-            "grep '^SLIPWAY_FINGERPRINT=' | head -n 1; fi\n"
+            "grep -m 1 '^SLIPWAY_FINGERPRINT='; fi\n"
             f"[ ! -e {quote(self.drop_in)} ] || echo drop-in\n"
             f"[ ! -e {quote(self.started_with)} ] || sed 's/^/read /' {quote(self.started_with)}"
         )

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from hosts.connection import Connect
 from hosts.errors import LeftBehind, SlipwayError, Truncated
 from hosts.fleet import Fleet
-from hosts.remote import Connect
 from hosts.resources.slurm_job import PATH
 from hosts.shell import parse_frames, probe_script, quote
 from infra import paths

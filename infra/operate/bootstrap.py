@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hosts.connection import Connect
 from hosts.converge import LOCK_DIR, Facts, Report, Say, Secrets, converge, plan
 from hosts.errors import Blocked, Failed, InputError, SlipwayError, Unreachable
 from hosts.fleet import Fleet
 from hosts.problem import Problem
-from hosts.remote import Connect
 from hosts.state import Stage
 
 

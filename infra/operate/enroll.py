@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from hosts.connection import Connect, HostKey
 from hosts.errors import Failed, InputError, Refused, SlipwayError, Truncated, Unreachable, WrongHostKey
 from hosts.facts import Facts, read, script
 from hosts.fleet import NAME, Fleet, Host, Storage, dump, parse
 from hosts.problem import Problem
-from hosts.remote import Connect, HostKey
 from hosts.schema import load_yaml, parse_yaml
 from infra.operate.fleet_file import Data, Machine, Request, Target, differences, made_up, merge, settings, summary
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hosts.connection import HostKey
 from hosts.errors import Blocked
 from hosts.facts import STAND_IN, Facts
 from hosts.fleet import NAME, Gpus, Host
-from hosts.remote import HostKey
 
 Data = dict[str, Any]
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from hosts.connection import Connect
 from hosts.errors import Failed
 from hosts.fleet import Fleet
-from hosts.remote import Connect
 from hosts.resources.slurm_job import PATH
 from hosts.shell import parse_frames, probe_script, quote
 from roles.slurm import COMPLETIONS

@@ -3,9 +3,9 @@
 import re
 from math import ceil
 
+from hosts.connection import Connect
 from hosts.errors import Failed, InputError
 from hosts.problem import Problem
-from hosts.remote import Connect
 from hosts.resources.slurm_job import PATH
 from hosts.shell import quote
 from infra.deployment import Deployment

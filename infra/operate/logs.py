@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from hosts.connection import Connect
 from hosts.errors import Failed
-from hosts.remote import Connect
 from hosts.shell import PROGRESS, quote
 from infra import paths
 from infra.deployment import Deployment

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from hosts.connection import Connect
 from hosts.errors import Failed
-from hosts.remote import Connect
 from hosts.resources.programs import run
 from infra import paths
 from infra.deployment import Deployment

@@ -3,8 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from hosts.connection import Connect
 from hosts.errors import SlipwayError
-from hosts.remote import Connect
 from hosts.resources.endpoint import Endpoint
 from hosts.shell import quote
 from infra import paths

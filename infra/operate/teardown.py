@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from hosts.connection import Connect
 from hosts.converge import LOCK_DIR, Say, Secrets, converge
 from hosts.errors import NotOurs, SlipwayError
 from hosts.fleet import Fleet
-from hosts.remote import Connect
 from hosts.resources.files import Directory
 from hosts.resources.system import Package
 from hosts.shell import quote

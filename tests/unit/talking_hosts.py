@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from hosts.connection import Connect, Output, Progress, Remote
 from hosts.errors import Unreachable
-from hosts.remote import Connect, Output, Progress, Remote
 from hosts.shell import token_of
 
 FRAME = re.compile(r"printf '\x1e%s (\d+)\\n' \"\$slipway_token\"\n")

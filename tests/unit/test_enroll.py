@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hosts.connection import Connect, HostKey
 from hosts.errors import Blocked, InputError
 from hosts.facts import Facts, Gpu, facts, parse_addresses, parse_gpus, read, script
 from hosts.fleet import Host, dump, parse
-from hosts.remote import Connect, HostKey
 from hosts.schema import parse_yaml
 from hosts.shell import Frame
 from infra.operate.enroll import enroll

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from hosts.connection import Connect, Output, Progress, Remote
 from hosts.errors import Failed, LeftBehind, Unreachable
 from hosts.fleet import Fleet, Host, Storage
-from hosts.remote import Connect, Output, Progress, Remote
 from hosts.shell import token_of
 from infra.operate.absence import scan
 from infra.operate.job import gpu_hours, gpus_of, parse_ended, parse_live, seconds_of
