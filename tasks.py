@@ -27,7 +27,7 @@ from hosts.problem import Problem
 from hosts.remote import Connections, fetch_host_key
 from hosts.state import Stage
 from infra import desired, spec, view
-from infra.controller import secrets_folder
+from infra.controller import backend, secrets_folder
 from infra.operate import absence, backend_lock, bootstrap, choose, lease
 from infra.operate import logs as job_logs
 from infra.operate import teardown as removal
@@ -356,6 +356,7 @@ def teardown(
             yes or json,
         )
         connect, say = Connections(it.fleet), progress()
+        removal.refuse_elsewhere(it, backend(activation.environment(os.environ), Path.home()), connect)
         if cluster:
             removal.refuse_claimed(it.fleet, connect, but=it.stack)
         say("all hosts", "adding up GPU-hours")

@@ -129,12 +129,14 @@ def load(name: str, folder: Path = INVENTORY) -> Fleet:
 def parse(name: str, data: object, place: str) -> Fleet:
     """A fleet from its parsed YAML. Raises InputError with every problem, each with its `$.path`."""
     top = Reader(data, place)
-    hosts = tuple(_host(host_name, reader) for host_name, reader in top.mapping("hosts", names=NAME))
+    slurm = cast(SlurmMode, top.choice("slurm", ("ours", "existing", "none")))
+    # somebody else's site is worked on as the user that one is there
+    hosts = tuple(_host(n, reader, sudo=slurm != "existing") for n, reader in top.mapping("hosts", names=NAME))
     storage = top.child("storage")
     fleet = Fleet(
         name=name,
         hosts=hosts,
-        slurm=cast(SlurmMode, top.choice("slurm", ("ours", "existing", "none"))),
+        slurm=slurm,
         storage=Storage(path=storage.path("path"), shared=storage.flag("shared", default=True)),
         partition=top.word("partition", default="gpu"),
         known_hosts=top.text("known_hosts", default=""),
@@ -151,14 +153,14 @@ def parse(name: str, data: object, place: str) -> Fleet:
     return fleet
 
 
-def _host(name: str, reader: Reader) -> Host:
+def _host(name: str, reader: Reader, *, sudo: bool) -> Host:
     gpus = reader.child("gpus") if reader.has("gpus") else None
     host = Host(
         name=name,
         address=reader.word("address"),
         port=reader.number("port", default=22, low=1, high=65535),
         user=reader.word("user"),
-        sudo=reader.flag("sudo", default=True),
+        sudo=reader.flag("sudo", default=sudo),
         jump=reader.word("jump", default=""),
         host_key=reader.text("host_key", default="", pattern=r"(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+( .*)?"),
         role=cast(Literal["login", "node"], reader.choice("role", ("login", "node"), default="node")),
@@ -206,6 +208,9 @@ def _cross_check(fleet: Fleet, top: Reader) -> None:
     logins = [host.name for host in fleet.hosts if host.role == "login"]
     if len(logins) != 1 and fleet.slurm != "none":
         top.problem("$.hosts", f"{len(logins)} hosts of role login", "exactly one", why="jobs are submitted there")
+    if fleet.slurm == "existing" and logins and fleet.login.sudo:
+        why = "jobs would be submitted as root, and the site's rules and bills are about you"
+        top.problem(f"$.hosts.{fleet.login.name}.sudo", "true", "false where SLURM is somebody else's", why=why)
     if fleet.slurm == "ours" and not fleet.nodes:
         top.problem("$.hosts", "no host of role node", "at least one", why="a partition has nodes")
     by_name: Mapping[str, Host] = {host.name: host for host in fleet.hosts}
@@ -220,19 +225,15 @@ def _cross_check(fleet: Fleet, top: Reader) -> None:
         other = seen.setdefault((host.address, host.port), host.name)
         if other != host.name:
             top.problem(f"{place}.address", host.address, f"an address of its own; {other} has this one")
-        if host.role == "node" and host.gpus is None and fleet.slurm == "ours":
-            top.problem(
-                f"{place}.gpus",
-                "nothing",
-                "count, model and memory_mib of its GPUs",
-                why="SLURM's GRES is made from it",
-            )
         if host.role == "node" and fleet.slurm == "ours":
             _check_node_size(place, host, top)
 
 
 def _check_node_size(place: str, host: Host, top: Reader) -> None:
     """SLURM takes what is not declared for one CPU and 1 MiB: no job would ever start, and nothing would say why."""
+    if host.gpus is None:
+        wanted = "count, model and memory_mib of its GPUs"
+        top.problem(f"{place}.gpus", "nothing", wanted, why="SLURM's GRES is made from it")
     sizes = (("cpus", host.cpus, "`nproc`"), ("memory_mib", host.memory_mib, "`free -m`, a little less"))
     for name, value, how in sizes:
         if not value:

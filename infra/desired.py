@@ -70,7 +70,7 @@ def cluster_stages(fleet: Fleet, digests: Mapping[str, str]) -> tuple[Stage, ...
     stages: dict[str, dict[str, tuple[Resource, ...]]] = {
         "base": {host.name: base(host, fleet) for host in fleet.hosts},
         "storage": {host.name: storage(host, fleet, owner=paths.service_user(fleet)) for host in fleet.hosts},
-        "munge": {host.name: munge(key_digest=key) for host in fleet.hosts},
+        "munge": {host.name: munge(key_digest=key, held=host.role == "login") for host in fleet.hosts},
         "slurm": {host.name: slurm(host, fleet) for host in fleet.hosts},
     }
     return tuple(

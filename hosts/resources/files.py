@@ -128,7 +128,8 @@ class File(Base):
 class SecretFile(Base):
     """A file whose content is a secret: `digest` is the sha256 of its bytes, the value comes at the last moment.
 
-    With `digest` "" the host makes its own value of 32 random bytes in hex, once, and it never travels.
+    With `digest` "" the host makes its own value of 32 random bytes in hex, once, and it never travels. With `held` a
+    value that is there already is never replaced by another: it is the one that everybody else goes by.
     """
 
     kind: ClassVar[str] = "SecretFile"
@@ -139,6 +140,7 @@ class SecretFile(Base):
     owner: str = ""
     group: str = ""
     guard: bool = False
+    held: bool = False
 
     @property
     def key(self) -> str:
@@ -162,6 +164,12 @@ class SecretFile(Base):
             raise Unknown(f"{self.path} can't be read by this user")
         found = body[0] if kind == "file" else f"(a {kind})"
         empty = found == hashlib.sha256(b"").hexdigest()
+        if self.held and kind == "file" and not empty and found != self.digest:
+            raise Unknown(
+                f"{self.path} holds another {self.secret} than the one here: another controller or user set this up; "
+                f"put its value into slipway:secrets.{self.secret} (or SLIPWAY_SECRET_{_capitals(self.secret)}), or, "
+                "where the value here is to be everybody's, remove that file there"
+            )
         if not self.digest:
             found = "(empty)" if empty else ("" if kind == "file" else found)
         return replace(self, digest=found, mode=mode, owner=self.owner and owner, group=self.group and group)
@@ -223,6 +231,10 @@ class Directory(Base):
             yield f"rm -rf --one-file-system -- {path}"
         else:
             yield f"[ ! -d {path} ] || rmdir -- {path}"
+
+
+def _capitals(name: str) -> str:
+    return name.replace("-", "_").upper()
 
 
 def _bytes(text: str) -> bytes:

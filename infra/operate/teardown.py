@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 from hosts.connection import Connect
 from hosts.converge import LOCK_DIR, Say, Secrets, converge
-from hosts.errors import NotOurs, SlipwayError
+from hosts.errors import NotOurs, SlipwayError, Unknown
 from hosts.fleet import Fleet
+from hosts.resources.claim import Claim
 from hosts.resources.files import Directory
 from hosts.resources.system import Package
 from hosts.shell import quote
@@ -61,6 +62,17 @@ def claimants(fleet: Fleet, connect: Connect) -> list[str]:
     listed = f"ls -- {quote(f'{paths.claims(fleet)}/fleet')} 2>/dev/null"
     found = {name for host in fleet.managed for name in ask_host(host.name, connect, listed)[0].split()}
     return sorted(name for name in found if not name.endswith(".new"))
+
+
+def refuse_elsewhere(d: Deployment, backend: str, connect: Connect) -> None:
+    """Raises NotOurs where the stack is claimed from another Pulumi backend: a destroy here would find nothing to do,
+    and what lives would look like something left behind."""
+    claim = Claim(folder=paths.claims(d.fleet), artifact="fleet", stack=d.stack, backend=backend, holder="")
+    for host in d.fleet.managed:
+        try:
+            claim.parse(ask_host(host.name, connect, claim.probe())[0])
+        except Unknown as reason:
+            raise NotOurs(f"{host.name}: {reason}; nothing was removed") from None
 
 
 def refuse_claimed(fleet: Fleet, connect: Connect, *, but: str = "") -> None:

@@ -127,6 +127,21 @@ def test_a_made_secret_is_made_once(connect: Connections, locks: str, tmp_path: 
     assert path.read_text() == made
 
 
+def test_a_held_secret_is_not_replaced(connect: Connections, locks: str, tmp_path: Path) -> None:
+    """Another value that is there stays, and the message says how to go by it; the same value, or none, is no trouble."""
+    path = tmp_path / "key"
+    ours, theirs = b"ours", b"theirs"
+    secret = SecretFile(path=str(path), secret="a-key", digest=hashlib.sha256(ours).hexdigest(), held=True)
+    law(secret, connect=connect, locks=locks)
+    path.write_bytes(theirs)
+    with pytest.raises(Blocked, match="holds another a-key than the one here: .* SLIPWAY_SECRET_A_KEY"):
+        converge(stage(secret), connect, apply=True, secrets=lambda _: ours, lock_dir=locks)
+    assert path.read_bytes() == theirs
+    path.write_bytes(b"")  # what a killed run may leave is nobody's value
+    converge(stage(secret), connect, apply=True, secrets=lambda _: ours, lock_dir=locks).raise_errors()
+    assert path.read_bytes() == ours
+
+
 def test_law_of_a_claim(connect: Connections, locks: str, tmp_path: Path) -> None:
     """A claim keeps the law, and the same stack from another backend is refused by name."""
     claim = Claim(folder=str(tmp_path / "claims"), artifact="fleet", stack="lab", backend="aaaa", holder="eva@desk")

@@ -66,6 +66,7 @@ def test_a_right_file() -> None:
 def test_only_the_login_host_is_ours_where_slurm_is_somebody_elses() -> None:
     f = fleet.parse("test", changed(("slurm", "existing")), "test.yaml")
     assert f.managed == (f.login,)
+    assert not f.login.sudo
 
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1hZGUgdXAsIGRvY3VtZW50YXRpb24gb25seTogbGdu"
@@ -98,6 +99,7 @@ ONE: list[tuple[list[tuple[str, object]], str]] = [
     ([("hosts.n1.role", "login"), ("hosts.n1.jump", None)], "$.hosts: found 2 hosts of role login, wanted exactly one"),
     ([("hosts.login", None), ("hosts.n1.jump", None)], "$.hosts: found 0 hosts of role login, wanted exactly one"),
     ([("hosts.n1", None), ("hosts.n2", None)], "$.hosts: found no host of role node, wanted at least one"),
+    ([("slurm", "existing"), ("hosts.login.sudo", True)], "$.hosts.login.sudo: found true, wanted false where SLURM is"),
     ([("hosts.N3", {**NODE, "address": "192.0.2.23"})], "$.hosts: found the key 'N3', wanted names like"),
 ]  # fmt: skip
 

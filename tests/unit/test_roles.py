@@ -35,7 +35,7 @@ def every(host: Host, fleet: Fleet) -> dict[str, tuple[Resource, ...]]:
     return {
         "base": base(host, fleet),
         "storage": storage(host, fleet, owner="slipway"),
-        "munge": munge(key_digest=DIGEST),
+        "munge": munge(key_digest=DIGEST, held=True),
         "slurm": slurm(host, fleet),
         "claim": (*requirements.machine(host, fleet), *requirements.gpus(host, cuda="12.8"), *requirements.disk(fleet)),
     }
@@ -82,9 +82,9 @@ def test_base_makes_the_accounts_that_packages_would_make_otherwise() -> None:
 
 
 def test_the_munge_key_comes_before_the_package_that_would_make_one() -> None:
-    kinds = [type(r) for r in munge(key_digest=DIGEST)]
+    kinds = [type(r) for r in munge(key_digest=DIGEST, held=True)]
     assert kinds.index(SecretFile) < kinds.index(Package) < kinds.index(Unit)
-    key = next(r for r in munge(key_digest=DIGEST) if isinstance(r, SecretFile))
+    key = next(r for r in munge(key_digest=DIGEST, held=True) if isinstance(r, SecretFile))
     assert (key.guard, key.mode, key.owner, key.digest) == (True, "0400", "munge", DIGEST)
 
 

@@ -11,7 +11,7 @@ from hosts.resources.system import Package, Sysctl
 from hosts.schema import parse_yaml
 from hosts.state import Stage
 from infra.deployment import Deployment
-from infra.operate.teardown import bill, claimants, purge, refuse_claimed, remove_cluster
+from infra.operate.teardown import bill, claimants, purge, refuse_claimed, refuse_elsewhere, remove_cluster
 from tests.unit.stacks import STACK, parse
 from tests.unit.talking_hosts import Hosts, connect
 
@@ -56,6 +56,18 @@ def test_a_claimed_cluster_stays(d: Deployment) -> None:
     refuse_claimed(d.fleet, claimed(login="test\n"), but="test")
     with pytest.raises(NotOurs, match="claimed by other, test"):
         remove_cluster(d.fleet, (), hosts, holder="me", secrets=lambda _: b"", say=lambda _host, _line: None)
+
+
+def test_a_stack_of_another_backend_is_not_torn_down_here(d: Deployment) -> None:
+    """Its destroy would find nothing to do here, and its processes would look like something left behind."""
+    ours, theirs = "backend=b0\nholder=ann@here\n", "backend=b1\nholder=bob@there\n"
+    refuse_elsewhere(d, "b0", Hosts({name: {"fleet/test": ours} for name in ("login", "n1", "n2")}))
+    refuse_elsewhere(d, "b0", Hosts({name: {"fleet/test": "absent\n"} for name in ("login", "n1", "n2")}))
+    hosts = Hosts({"login": {"fleet/test": ours}, "n1": {"fleet/test": theirs}, "n2": {}})
+    with pytest.raises(
+        NotOurs, match=r"n1: the stack test is claimed from another Pulumi backend by bob@there; .*nothing was removed"
+    ):
+        refuse_elsewhere(d, "b0", hosts)
 
 
 def test_storage_is_not_removed_with_the_cluster(d: Deployment) -> None:
