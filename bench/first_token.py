@@ -6,6 +6,7 @@ python -m bench.first_token [--rounds 2]     (`make demo` once before: cluster, 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import time
 import urllib.request
@@ -86,7 +87,7 @@ def main() -> None:
             turn(lambda: by_hand(argv, env, url, it.served_name), lambda: nodes.exec(NODE, ["systemctl", "stop", UNIT]))
         )
         ours.append(turn(lambda: pulumi("up"), lambda: pulumi("destroy")))
-    more = sorted(ours)[len(ours) // 2] - sorted(theirs)[len(theirs) // 2]
+    more = statistics.median(ours) - statistics.median(theirs)
     rows: list[Row] = [
         {"what": "`pulumi up -s lab` to its end, which is the first token", "seconds": spread(ours)},
         {"what": "`vllm serve` by hand on the node, to the first token", "seconds": spread(theirs)},

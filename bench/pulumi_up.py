@@ -5,6 +5,7 @@ python -m bench.pulumi_up [--rounds 5]       (the lab's stack must be up)
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,7 @@ def main() -> None:
         for _ in range(options.rounds):
             empty.append(timed(lambda: up("empty", folder, theirs)))
             lab.append(timed(lambda: up("lab", ROOT, ours)))
-    ratio = sorted(lab)[len(lab) // 2] / sorted(empty)[len(empty) // 2]
+    ratio = statistics.median(lab) / statistics.median(empty)
     rows: list[Row] = [
         {"what": "no-op `pulumi up -s lab` (reads three machines)", "seconds": spread(lab)},
         {"what": "no-op `pulumi up` of an empty program", "seconds": spread(empty)},

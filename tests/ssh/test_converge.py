@@ -128,16 +128,16 @@ def test_a_made_secret_is_made_once(connect: Connections, locks: str, tmp_path: 
 
 
 def test_a_held_secret_is_not_replaced(connect: Connections, locks: str, tmp_path: Path) -> None:
-    """Another value that is there stays, and the message says how to go by it; the same value, or none, is no trouble."""
+    """Another value that is there stays, and the message says how to go by it; an empty file is nobody's value."""
     path = tmp_path / "key"
     ours, theirs = b"ours", b"theirs"
     secret = SecretFile(path=str(path), secret="a-key", digest=hashlib.sha256(ours).hexdigest(), held=True)
-    law(secret, connect=connect, locks=locks)
+    law(secret, connect=connect, locks=locks, secret=ours)
     path.write_bytes(theirs)
-    with pytest.raises(Blocked, match="holds another a-key than the one here: .* SLIPWAY_SECRET_A_KEY"):
+    with pytest.raises(Blocked, match=r"holds another a-key than the one here: .* SLIPWAY_SECRET_A_KEY"):
         converge(stage(secret), connect, apply=True, secrets=lambda _: ours, lock_dir=locks)
     assert path.read_bytes() == theirs
-    path.write_bytes(b"")  # what a killed run may leave is nobody's value
+    path.write_bytes(b"")
     converge(stage(secret), connect, apply=True, secrets=lambda _: ours, lock_dir=locks).raise_errors()
     assert path.read_bytes() == ours
 

@@ -99,7 +99,7 @@ ONE: list[tuple[list[tuple[str, object]], str]] = [
     ([("hosts.n1.role", "login"), ("hosts.n1.jump", None)], "$.hosts: found 2 hosts of role login, wanted exactly one"),
     ([("hosts.login", None), ("hosts.n1.jump", None)], "$.hosts: found 0 hosts of role login, wanted exactly one"),
     ([("hosts.n1", None), ("hosts.n2", None)], "$.hosts: found no host of role node, wanted at least one"),
-    ([("slurm", "existing"), ("hosts.login.sudo", True)], "$.hosts.login.sudo: found true, wanted false where SLURM is"),
+    ([("slurm", "existing"), ("hosts.login.sudo", True)], "$.hosts.login.sudo: found true, wanted false where"),
     ([("hosts.N3", {**NODE, "address": "192.0.2.23"})], "$.hosts: found the key 'N3', wanted names like"),
 ]  # fmt: skip
 
