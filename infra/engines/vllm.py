@@ -7,7 +7,7 @@ from hosts.problem import Problem
 from infra import paths
 from infra.command import Command, Word
 from infra.deployment import Argument, Deployment
-from infra.engines import flag_table
+from infra.flags import table as flag_table
 from infra.placement import Rank, place
 from infra.protocols import Rendezvous
 

@@ -9,7 +9,7 @@ from hosts.errors import InputError
 from hosts.schema import parse_yaml
 from infra.command import Var
 from infra.deployment import Argument, Deployment, Parallelism
-from infra.engines.flag_table import load, render
+from infra.flags.table import load, render
 from infra.engines.vllm import RESERVED, Vllm
 from infra.placement import place
 from tests.unit.stacks import SOFTWARE, STACK, changed, parse, shipped

@@ -10,7 +10,7 @@ from hosts.problem import Problem
 from hosts.schema import describe, nearest
 from infra.deployment import Argument
 
-FOLDER = Path(__file__).parent / "flags"
+FOLDER = Path(__file__).parent.parent / "engines/flags"
 PLACE = "$.engine.args"
 
 
