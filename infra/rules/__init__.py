@@ -1,0 +1,37 @@
+"""What engines, models and machines demand of a command beyond its parser: rules, each with its source."""
+
+from collections.abc import Iterator
+
+from infra.flags.finding import Finding
+from infra.rules.command import Context, of_command
+from infra.rules.registry import RULES, SCRIPT_RULES
+from infra.rules.rule import Breach, Rule
+from infra.rules.script import Script, ScriptRule, Step
+from infra.rules.subject import Subject
+
+__all__ = [
+    "RULES",
+    "SCRIPT_RULES",
+    "Breach",
+    "Context",
+    "Rule",
+    "Script",
+    "ScriptRule",
+    "Step",
+    "Subject",
+    "findings",
+    "of_command",
+    "script_findings",
+]
+
+
+def findings(subject: Subject) -> Iterator[Finding]:
+    """Everything that is wrong with one command, in the order of the registry."""
+    for rule in RULES:
+        yield from rule.findings(subject)
+
+
+def script_findings(script: Script) -> Iterator[Finding]:
+    """Everything that is wrong with the commands of one document taken together, and with those that are no engine's."""
+    for rule in SCRIPT_RULES:
+        yield from rule.findings(script)
