@@ -32,6 +32,6 @@ def findings(subject: Subject) -> Iterator[Finding]:
 
 
 def script_findings(script: Script) -> Iterator[Finding]:
-    """Everything that is wrong with the commands of one document taken together, and with those that are no engine's."""
+    """Everything that is wrong with the commands of a document taken together, and with those that start no engine."""
     for rule in SCRIPT_RULES:
         yield from rule.findings(script)

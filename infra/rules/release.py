@@ -1,10 +1,10 @@
-"""The order of releases: 0.4.9.post6 before 0.5.9, 1.3.0rc3 before 1.3.0, a year's main last."""
+"""The order of releases: 0.4.9.post6 before 0.4.10, 1.3.0rc3 before 1.3.0, a main branch last."""
 
 import re
 from functools import cache
 
 _PART = re.compile(r"[0-9]+|[a-z]+")
-_BEFORE = {"dev": -4, "a": -3, "alpha": -3, "b": -2, "beta": -2, "rc": -1, "post": 1, "main": 1 << 30}
+_SUFFIX = {"dev": (-4,), "a": (-3,), "b": (-2,), "rc": (-1,), "post": (0, 1), "main": (1 << 30,)}
 
 
 @cache
@@ -14,17 +14,17 @@ def key(release: str) -> tuple[int, ...]:
     for part in _PART.findall(release.lower().removeprefix("v").partition("+")[0]):
         if part.isdigit():
             numbers.append(int(part))
-        else:
-            while numbers and numbers[-1] == 0:
-                numbers.pop()
-            numbers.append(_BEFORE.get(part, 0))
+            continue
+        while numbers and numbers[-1] == 0:
+            numbers.pop()
+        numbers += _SUFFIX.get(part, (0,))
     while numbers and numbers[-1] == 0:
         numbers.pop()
-    return tuple(numbers)
+    return (*numbers, 0)
 
 
 def within(release: str, since: str = "", below: str = "") -> bool:
-    """Whether the release is not older than `since` and older than `below`; a release that is not known is in no bound."""
+    """Whether the release is at least `since` and older than `below`; an unknown one is within no bound."""
     if not release and (since or below):
         return False
     here = key(release)

@@ -32,7 +32,7 @@ class Breach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule and its source. It holds for `engines`, from release `since` on and below release `below` ("": no bound)."""
+    """A rule and its source, for `engines` from release `since` on and below release `below` ("": no bound)."""
 
     name: str
     engines: frozenset[str] = field(default=ANY)

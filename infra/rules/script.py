@@ -1,4 +1,4 @@
-"""The commands of one document taken together: a download, a benchmark, what is installed, and the servers that they speak of."""
+"""The commands of one document taken together: downloads, installations, benchmarks, and the servers they speak of."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +21,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A document: its engine commands, its other commands in order, and the versions that it pins.
+    """A document: its engine commands, its other commands in order, and the versions that it pins by distribution.
 
-    `pinned` are the releases that the text itself names, by distribution; `text` has one (place, line) a line, for what stands in
-    prose or in a request's JSON.
+    `text` has one (place, line) a line, for what stands in prose or in a request's JSON.
     """
 
     subjects: tuple[Subject, ...] = ()

@@ -11,9 +11,9 @@ from infra.model import Model
 class Subject:
     """One engine command, and what is known of where it would run; None: not known, and no rule guesses.
 
-    `options` holds what was given, by canonical long name without dashes, positional arguments by the parser's name of them
-    ("model"); a value that only the run knows is UNKNOWN (infra.flags.words). `place` is where a problem lies that no single
-    option causes; `places` and `tokens` are by option: where it stands, and how it is written.
+    `options` holds what was given, by canonical long name without dashes, positional arguments by the parser's name
+    ("model"); a value that only the run knows is UNKNOWN (infra.flags.words). `place` is where a problem lies that no
+    single option causes; `places` and `tokens` are by option: where it stands, and how it is written.
     """
 
     engine: str
@@ -84,7 +84,7 @@ class Subject:
 
     @property
     def world(self) -> int | None:
-        """How many GPUs the engine's processes take in all; SGLang's data ranks share the tensor ranks under DP attention."""
+        """The GPUs of all ranks; with DP attention SGLang's data ranks share the tensor ranks."""
         p = self.parallelism
         if p is None:
             return None
