@@ -7,7 +7,7 @@ from infra.rules.command import Context, of_command
 from infra.rules.registry import RULES, SCRIPT_RULES
 from infra.rules.rule import Breach, Rule
 from infra.rules.script import Script, ScriptRule, Step
-from infra.rules.subject import Subject
+from infra.rules.subject import Subject, normal
 
 __all__ = [
     "RULES",
@@ -27,6 +27,7 @@ __all__ = [
 
 def findings(subject: Subject) -> Iterator[Finding]:
     """Everything that is wrong with one command, in the order of the registry."""
+    subject = normal(subject)
     for rule in RULES:
         yield from rule.findings(subject)
 
