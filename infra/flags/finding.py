@@ -11,8 +11,10 @@ class Edit:
 
     drop: tuple[str, ...] = ()
     """Options by canonical name with dashes, or as they are written where the release has none of that name."""
+    take: tuple[int, ...] = ()
+    """Indices of words that belong to no option and are to be taken out."""
     add: tuple[tuple[str, ...], ...] = ()
-    """Groups of words: `("--moe-a2a-backend", "deepep")`."""
+    """Groups of words: `("--moe-a2a-backend", "deepep")`; one that begins without a dash goes to the front."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,43 +1,83 @@
 """What one release of an engine accepts on its command line: a table of facts that arguments are held against."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 from hosts.problem import Problem
-from hosts.schema import describe, nearest
 from infra.deployment import Argument
 
 FOLDER = Path(__file__).parent.parent / "engines/flags"
-PLACE = "$.engine.args"
+
+Parser = Literal["flexible", "argparse", "click", "click-open", "typer"]
+"""Whose rules hold: vLLM's FlexibleArgumentParser, plain argparse, click, click that passes unknown options on, typer."""
+
+Shape = str | list[Any] | dict[str, Any]
+"""A type of a nested value, as JSON: "int", ["int", "none"], {"list": "int"}, {"one of": [...]}, {"class": "EPLBConfig"}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One option. `kind`: switch (no negation), bool (has `--no-x`), int, float, size (64k), text, json, json-or-text.
+    """One option.
 
-    `many` is "" for one value, "words" for several after the option, "append" for the option repeated. `registered` are
-    names that a plugin of the user's can add to.
+    `kind`: switch (no negation), bool (has negative names), int, float, size (64k), size-or-auto, size-si (64Ki), text,
+    json, json-or-text, lora (name=path or JSON), any. `many`: "" for one value, "words" for one or more, "any" for none or
+    more, "maybe" for none or one, a number for that many, "append" for the option repeated.
     """
 
     kind: str
-    source: str
+    source: str = ""
     aliases: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    """Names that turn it off: `--no-x`."""
     choices: tuple[str, ...] = ()
+    """The values that the parser takes."""
     registered: tuple[str, ...] = ()
+    """Names that the engine knows, and that a plugin of the user's can add to."""
+    also: tuple[str, ...] = ()
+    """Words that are taken beside the kind's: None, auto."""
     many: str = ""
+    default: str | None = None
+    required: bool = False
+    limits: str = ""
+    """Bounds of a number: ">=1", ">0 <=1"."""
+    shape: Shape = ""
+    """What JSON must hold; "" where that is not known."""
+    folded: bool = False
+    """Whether case and dashes of a choice are folded before it is compared."""
+    deprecated: str | None = None
+    """What to write instead, "" where nothing; None for an option in good standing."""
+    refuses: str = ""
+    """What the parser says when it still knows the option only to refuse it."""
+    group: str = ""
+    """Of the options of one group only one may be given."""
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a word follows it."""
+        return self.kind not in ("switch", "bool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """An option that this release lacks: the last and first other releases that have it, and what to write instead."""
+class Key:
+    """One field of a nested configuration class."""
 
-    last: str = ""
-    gone_by: str = ""
-    first: str = ""
-    use: str = ""
+    shape: Shape
+    default: str | None = None
+    limits: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nested:
+    """A nested configuration class."""
+
+    keys: Mapping[str, Key]
+    closed: bool = True
+    """Whether the engine refuses keys that are none of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,83 +86,36 @@ class FlagTable:
 
     engine: str
     release: str
+    command: str
     source: str
-    history: str
+    parser: Parser
     flags: Mapping[str, Flag]
-    elsewhere: Mapping[str, Elsewhere]
+    positionals: tuple[tuple[str, str], ...] = ()
+    """Names and how many: "1", "?", "*"."""
+    traits: frozenset[str] = frozenset()
+    """Rules of this release's parser that others have not; see infra/flags/extract."""
+    classes: Mapping[str, Nested] = field(default_factory=dict)
+    root: str = ""
+    """The class of the engine's own YAML file, where there is one."""
+    variables: frozenset[str] = frozenset()
+    """The environment variables that the release reads; empty where that is not known."""
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    """Every name that the parser takes, with the canonical one."""
 
     def problems(self, args: Mapping[str, Argument], reserved: Mapping[str, str]) -> Iterator[Problem]:
-        """Arguments that the release refuses; `reserved` are those that Slipway sets, with what to write instead."""
-        plugged = any(name.endswith("-parser-plugin") for name in args)
-        for name, value in args.items():
-            if name in reserved:
-                yield self._problem(name, f"--{name}", "an option that Slipway does not set itself", fix=reserved[name])
-            elif f"--{name}" in self.flags:
-                yield from self._value_problems(name, self.flags[f"--{name}"], value, plugged)
-            else:
-                yield self._unknown(name)
+        """Arguments of a stack file that the release refuses; `reserved` are those that Slipway sets."""
+        from infra.flags.arguments import problems  # noqa: PLC0415 - that module stands on this one
 
-    def _unknown(self, name: str) -> Problem:
-        release, flag = f"{self.engine} {self.release}", f"--{name}"
-        positive = name.removeprefix("no-")
-        if name != positive and f"--{positive}" in self.flags:
-            return self._problem(name, flag, f"an option of {release}", fix=f"write {positive}: false")
-        for known, entry in self.flags.items():
-            if name in (alias.lstrip("-") for alias in entry.aliases):
-                return self._problem(name, f"the short form of {known}", "the long name", fix=f"write {known[2:]}")
-        known_elsewhere = self.elsewhere.get(flag)
-        if known_elsewhere:
-            return self._problem(
-                name,
-                flag,
-                f"an option of {release}",
-                why=_history(known_elsewhere),
-                fix=known_elsewhere.use or None,
-                source=self.history,
-            )
-        near = nearest(flag, list(self.flags))
-        fix = f"did you mean {near[2:]}?" if near else None
-        return self._problem(name, flag, f"an option of {release}", why="its parser exits on others", fix=fix)
-
-    def _value_problems(self, name: str, flag: Flag, value: Argument, plugged: bool) -> Iterator[Problem]:
-        wanted = _wanted(flag, value)
-        if wanted:
-            yield self._problem(name, describe(value), wanted, source=flag.source)
-            return
-        valid = flag.choices or (() if plugged else flag.registered)
-        for item in value if flag.many and isinstance(value, list | tuple) else (value,):
-            if valid and str(item) not in valid:
-                near = nearest(str(item), valid)
-                yield self._problem(
-                    name,
-                    describe(item),
-                    f"one of {', '.join(valid)}",
-                    fix=f"did you mean {near}?" if near else None,
-                    source=flag.source,
-                )
-
-    def _problem(
-        self, name: str, found: str, wanted: str, *, why: str = "", fix: str | None = None, source: str = ""
-    ) -> Problem:
-        return Problem(
-            where=f"{PLACE}.{name}",
-            token=f"--{name}",
-            found=found,
-            wanted=wanted,
-            why=why,
-            fix=fix,
-            rule="flag",
-            source=source or self.source,
-        )
+        return problems(self, args, reserved)
 
 
 def render(flag: Flag, name: str, value: Argument) -> tuple[str, ...]:
     """The words of one option; a value that begins with a dash stays attached to it."""
     option = f"--{name}"
-    if isinstance(value, bool):
+    if isinstance(value, bool) and not flag.takes_value:
         if value:
             return (option,)
-        return (f"--no-{name}",) if flag.kind == "bool" else ()
+        return flag.negative[:1]
     if isinstance(value, Mapping) or (flag.kind.startswith("json") and not isinstance(value, str)):
         return (option, json.dumps(value, ensure_ascii=False))
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -141,58 +134,69 @@ def _word(value: Argument) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _wanted(flag: Flag, value: Argument) -> str:
-    """What the option takes, where the value is something else; "" where it fits."""
-    number = str(value).removeprefix("-")
-    wanted = ""
-    if flag.kind in ("switch", "bool"):
-        wanted = "" if isinstance(value, bool) else "true or false"
-    elif isinstance(value, bool):
-        wanted = f"a value ({flag.kind}), not true or false"
-    elif isinstance(value, Mapping):
-        wanted = "" if flag.kind.startswith("json") else f"a value ({flag.kind}), not a mapping"
-    elif isinstance(value, list | tuple):
-        wanted = "" if flag.many or flag.kind.startswith("json") else "one value"
-    elif flag.kind == "int" and not number.isdigit():
-        wanted = "a whole number"
-    elif flag.kind == "float" and not number.replace(".", "", 1).isdigit():
-        wanted = "a number"
-    return wanted
-
-
-def _history(entry: Elsewhere) -> str:
-    parts = []
-    if entry.last:
-        parts.append(f"the last release read that has it is {entry.last}, {entry.gone_by} has not")
-    if entry.first:
-        parts.append(f"it came after this release; {entry.first} has it")
-    return "; ".join(parts) or "no release that was read has it"
-
-
 def releases(engine: str, folder: Path = FOLDER) -> tuple[str, ...]:
-    """The releases of an engine that have a table."""
-    return tuple(sorted(path.stem.removeprefix(f"{engine}-") for path in folder.glob(f"{engine}-[0-9]*.json")))
+    """The releases of an engine that have a table, oldest first."""
+    found = [path.stem.removeprefix(f"{engine}-") for path in folder.glob(f"{engine}-*.json")]
+    return tuple(sorted((name for name in found if re.match(r"\d|main", name)), key=age))
+
+
+def age(release: str) -> tuple[bool, list[tuple[int, int, str]]]:
+    """What releases are sorted by: 0.5.9 before 0.5.10.post1, a candidate before its release, a branch after all."""
+    order = {"dev": -4, "rc": -1, "post": 1}
+    parts = re.findall(r"\d+|[a-z]+", release)
+    numbers = [(2, int(part), "") if part.isdigit() else (order.get(part, 1), 0, part) for part in parts]
+    return release.startswith("main"), [*numbers, (0, 0, "")]
+
+
+def newest(engine: str, folder: Path = FOLDER) -> str:
+    """The newest release that has a table, "" where there is none."""
+    return (releases(engine, folder) or ("",))[-1]
 
 
 @cache
 def load(engine: str, release: str, folder: Path = FOLDER) -> FlagTable:
     """The table of a release. Raises FileNotFoundError."""
-    data = json.loads((folder / f"{engine}-{release}.json").read_text(encoding="utf-8"))
+    return from_json(json.loads((folder / f"{engine}-{release}.json").read_text(encoding="utf-8")))
+
+
+def from_json(data: Mapping[str, Any]) -> FlagTable:
+    """A table from the file's content."""
+    flags = {name: _flag(entry) for name, entry in data["flags"].items()}
     return FlagTable(
         engine=data["engine"],
         release=data["release"],
+        command=data["command"],
         source=data["source"],
-        history=data["history"],
-        flags={
-            name: Flag(
-                kind=entry["kind"],
-                source=entry["source"],
-                aliases=tuple(entry.get("aliases", ())),
-                choices=tuple(entry.get("choices", ())),
-                registered=tuple(entry.get("registered", ())),
-                many=entry.get("many", ""),
-            )
-            for name, entry in data["flags"].items()
-        },
-        elsewhere={name: Elsewhere(**entry) for name, entry in data["elsewhere"].items()},
+        parser=data["parser"],
+        flags=flags,
+        positionals=tuple((name, how) for name, how in data.get("positionals", {}).items()),
+        traits=frozenset(data.get("traits", ())),
+        classes={name: _nested(entry) for name, entry in data.get("classes", {}).items()},
+        root=data.get("root", ""),
+        variables=frozenset(data.get("variables", "").split()),
+        spellings=_spellings(flags),
     )
+
+
+def _flag(entry: Mapping[str, Any]) -> Flag:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) and name != "shape" else value for name, value in entry.items()
+    }
+    return Flag(**fields)
+
+
+def _nested(entry: Mapping[str, Any]) -> Nested:
+    keys = {
+        name: Key(**key) if isinstance(key, dict) and "shape" in key else Key(shape=key)
+        for name, key in entry["keys"].items()
+    }
+    return Nested(keys=keys, closed=entry.get("closed", True))
+
+
+def _spellings(flags: Mapping[str, Flag]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name, entry in flags.items():
+        found[name] = name
+        for other in (*entry.aliases, *entry.negative):
+            found.setdefault(other, name)
+    return found

@@ -75,7 +75,7 @@ def test_how_a_value_is_written(name: str, value: Argument, words: list[str]) ->
 
 REFUSED: list[tuple[str, Argument, str]] = [
     ("swap-space", 32, "the last release read that has it is 0.17.1, 0.18.1 has not"),
-    ("swap-space", 32, "kv-offloading-size (GiB) with kv-offloading-backend: native"),
+    ("swap-space", 32, "kv-offloading-size GIB kv-offloading-backend native"),
     ("skip-non-local-expert-weights", True, "no release that was read has it"),
     ("skip-non-local-expert-weights", True, "enable-ep-weight-filter"),
     ("numa-bind", True, "it came after this release; 0.22.1 has it"),
