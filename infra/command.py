@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Var:
-    """A shell variable that is known only where the command runs; `Var("RANK")` is written `"${RANK}"`."""
+    """A shell variable that is known only where the command runs; `Var("RANK")` is written `"${RANK}"`.
+
+    `times` multiplies a number, `after` is plain text that follows: `Var("HEAD", after=":50000")`.
+    """
 
     name: str
+    times: int = 1
+    after: str = ""
 
     def __str__(self) -> str:
-        return f"${self.name}"
+        return f"$(({self.name} * {self.times})){self.after}" if self.times != 1 else f"${self.name}{self.after}"
 
 
 Word = str | Var
@@ -20,7 +25,21 @@ Word = str | Var
 
 def quote(word: Word) -> str:
     """The word as a POSIX shell reads it back."""
-    return f'"${{{word.name}}}"' if isinstance(word, Var) else shlex.quote(word)
+    if isinstance(word, str):
+        return shlex.quote(word)
+    if word.times != 1:
+        return f'"$(({word.name} * {word.times})){word.after}"'
+    return f'"${{{word.name}}}{word.after}"'
+
+
+def times(word: Word, factor: int) -> Word:
+    """A number multiplied, now or where the command runs."""
+    return Var(word.name, times=word.times * factor) if isinstance(word, Var) else str(int(word) * factor)
+
+
+def at_port(word: Word, port: int) -> Word:
+    """`HOST:PORT`, the host known now or where the command runs."""
+    return Var(word.name, after=f":{port}") if isinstance(word, Var) else f"{word}:{port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
