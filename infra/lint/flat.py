@@ -12,8 +12,8 @@ _END = re.compile(r"```|``|~{4,}|-{4,}|={4,}|\.\. (?=_|code|sourcecode)|#!/(?:us
 _LOST = re.compile(r" \\ +-")
 _STARTS = re.compile(
     r"(?<!export) (?=#SBATCH |#!/|# |export [A-Z_]+=|module (?:load|purge)|cd \$|mkdir -|echo [\"']|if \[|fi(?: |$)"
-    r"|exit [0-9]|conda create|pip install|\[ -d|python3? (?:-m |-u |[\w./-]+\.py)|vllm (?:serve|bench)|trtllm-serve |sglang serve"
-    r"|(?:huggingface-cli|hf) download|sbatch |srun |mpirun |docker run|[A-Z][A-Z0-9_]+=[\S])"
+    r"|exit [0-9]|conda create|pip install|\[ -d|python3? (?:-m |-u |[\w./-]+\.py)|vllm (?:serve|bench)|trtllm-serve "
+    r"|sglang serve|(?:huggingface-cli|hf) download|sbatch |srun |mpirun |docker run|[A-Z][A-Z0-9_]+=[\S])"
 )
 
 

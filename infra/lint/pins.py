@@ -21,8 +21,10 @@ PACKAGES: Mapping[str, str] = {
 """The table's name by distribution name."""
 MAX_FILE = 1 << 18
 """Characters of one written file that are kept."""
-_NAMES = r"vllm|sglang-kt|sglang[-_]router|sglang|kt[-_]kernel|ktransformers|tensorrt[-_]llm|huggingface[-_]hub|transformers"
-    r"|ray"
+_NAMES = (
+    r"vllm|sglang-kt|sglang[-_]router|sglang|kt[-_]kernel|ktransformers|tensorrt[-_]llm|huggingface[-_]hub"
+    r"|transformers|ray"
+)
 _RELEASE = r"[0-9]+(?:\.[0-9]+)+(?:[.-]?(?:rc|post|dev|a|b)[0-9]+)*"
 _REQUIREMENT = re.compile(
     rf"(?<![\w./-])(?P<name>{_NAMES})(?:\[[\w, -]{{0,80}}\])?[ \t]{{0,4}}"
