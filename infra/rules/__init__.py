@@ -32,7 +32,10 @@ def findings(subject: Subject) -> Iterator[Finding]:
         yield from rule.findings(subject)
 
 
-def script_findings(script: Script) -> Iterator[Finding]:
-    """Everything that is wrong with the commands of a document taken together, and with those that start no engine."""
+def script_findings(script: Script) -> Iterator[tuple[Subject | None, Finding]]:
+    """Everything that is wrong with a document's commands taken together, and with those that start no engine.
+
+    Each finding comes with the one of the script's subjects that its edit changes, None where it changes none.
+    """
     for rule in SCRIPT_RULES:
         yield from rule.findings(script)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 _NUMBER = re.compile(r"[0-9]+")
 _GPUS = re.compile(r"(?:gpu:)?(?:([A-Za-z][\w.-]*):)?([0-9]+)")
-_RANGE = re.compile(r"\[([0-9,-]+)\]")
+_RANGE = re.compile(r"\[([^\]]*)\]")
+_SPAN = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
 PROGRAMS = {
     "srun": "srun",
     "salloc": "srun",
@@ -105,9 +106,7 @@ def _of_srun(found: Launch, option: str, value: str) -> Launch:
 def _hosts(text: str) -> int:
     """How many hosts `n[1-4,7],m1` names."""
     ranges = _RANGE.findall(text)
-    inside = sum(
-        int(part.split("-")[-1]) - int(part.split("-")[0]) + 1 for spans in ranges for part in spans.split(",") if part
-    )
+    inside = sum(int(last or first) - int(first) + 1 for spans in ranges for first, last in _SPAN.findall(spans))
     outside = len([name for name in _RANGE.sub("", text).split(",") if name]) - len(ranges)
     return inside + outside
 

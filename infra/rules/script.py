@@ -41,7 +41,10 @@ class Flaw:
     wanted: str
     why: str = ""
     fix: str | None = None
-    token: str | None = None
+    word: str | None = None
+    """What of the command is wrong, as it is written."""
+    subject: Subject | None = None
+    """The command that `edit` changes."""
     edit: Edit | None = None
 
 
@@ -56,15 +59,15 @@ class ScriptRule:
     source: str
     check: Callable[[Script], Iterator[Flaw]]
 
-    def findings(self, script: Script) -> Iterator[Finding]:
-        """What of the document breaks this rule."""
+    def findings(self, script: Script) -> Iterator[tuple[Subject | None, Finding]]:
+        """What of the document breaks this rule, each with the command that its edit changes."""
         for flaw in self.check(script):
-            yield Finding(
+            finding = Finding(
                 problem=Problem(
                     level=self.level,
                     rule=self.name,
                     where=flaw.place,
-                    token=flaw.token,
+                    token=flaw.word,
                     found=flaw.found,
                     wanted=flaw.wanted,
                     why=flaw.why or self.why,
@@ -73,3 +76,4 @@ class ScriptRule:
                 ),
                 edit=flaw.edit,
             )
+            yield flaw.subject, finding

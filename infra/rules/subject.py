@@ -69,7 +69,7 @@ class Subject:
     published: bool = False
     """Whether its port is opened to others than its own machine or container (`docker run -p`, a Kubernetes port)."""
     packages: Mapping[str, str] = field(default_factory=dict)
-    """What is installed for it, versions by distribution name; "" where a package is installed without a pin."""
+    """What is installed for it, by distribution name: "==0.19.1", "<5.6", "" where nothing is asked of the version."""
     config: Mapping[str, object] | None = None
     """TensorRT-LLM's YAML, parsed."""
     config_place: str = ""
