@@ -6,7 +6,7 @@ from infra.flags.finding import Finding
 from infra.rules.command import Context, of_command
 from infra.rules.registry import RULES, SCRIPT_RULES
 from infra.rules.rule import Breach, Rule
-from infra.rules.script import Script, ScriptRule, Step
+from infra.rules.script import Script, ScriptFinding, ScriptRule, Step
 from infra.rules.subject import Subject, normal
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Context",
     "Rule",
     "Script",
+    "ScriptFinding",
     "ScriptRule",
     "Step",
     "Subject",
@@ -32,10 +33,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
         yield from rule.findings(subject)
 
 
-def script_findings(script: Script) -> Iterator[tuple[Subject | None, Finding]]:
-    """Everything that is wrong with a document's commands taken together, and with those that start no engine.
-
-    Each finding comes with the one of the script's subjects that its edit changes, None where it changes none.
-    """
+def script_findings(script: Script) -> Iterator[ScriptFinding]:
+    """Everything that is wrong with a document's commands taken together, and with those that start no engine."""
     for rule in SCRIPT_RULES:
         yield from rule.findings(script)

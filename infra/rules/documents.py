@@ -324,7 +324,7 @@ SCRIPT_RULES: tuple[ScriptRule, ...] = (
     ScriptRule(
         name="moe-benchmark-dtype",
         title="a type that benchmark_moe.py has not",
-        why="its parser exits; it also wants vLLM's sources, --trust-remote-code, and --model-prefix text_config for K2.5",
+        why="its parser exits; it wants vLLM's sources, --trust-remote-code, and for K2.5 --model-prefix text_config too",
         source="vllm 0.19.1 sdist, benchmarks/kernels/benchmark_moe.py",
         check=_moe_benchmark,
     ),

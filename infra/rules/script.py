@@ -49,6 +49,14 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptFinding(Finding):
+    """A finding about a document."""
+
+    subject: Subject | None = None
+    """The one of the script's subjects whose words `edit` changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptRule:
     """A rule about more than one command, or about one that is no engine's."""
 
@@ -59,10 +67,10 @@ class ScriptRule:
     source: str
     check: Callable[[Script], Iterator[Flaw]]
 
-    def findings(self, script: Script) -> Iterator[tuple[Subject | None, Finding]]:
-        """What of the document breaks this rule, each with the command that its edit changes."""
+    def findings(self, script: Script) -> Iterator[ScriptFinding]:
+        """What of the document breaks this rule."""
         for flaw in self.check(script):
-            finding = Finding(
+            yield ScriptFinding(
                 problem=Problem(
                     level=self.level,
                     rule=self.name,
@@ -75,5 +83,5 @@ class ScriptRule:
                     source=self.source,
                 ),
                 edit=flaw.edit,
+                subject=flaw.subject,
             )
-            yield flaw.subject, finding
