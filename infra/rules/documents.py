@@ -324,7 +324,8 @@ SCRIPT_RULES: tuple[ScriptRule, ...] = (
     ScriptRule(
         name="moe-benchmark-dtype",
         title="a type that benchmark_moe.py has not",
-        why="its parser exits; it wants vLLM's sources, --trust-remote-code, and for K2.5 --model-prefix text_config too",
+        why="its parser exits; it also wants vLLM's sources, --trust-remote-code and, for K2.5, "
+        "--model-prefix text_config",
         source="vllm 0.19.1 sdist, benchmarks/kernels/benchmark_moe.py",
         check=_moe_benchmark,
     ),

@@ -31,11 +31,10 @@ MAKERS = frozenset(
 
 @cache
 def catalogue(folder: Path = model.MODELS) -> dict[str, str]:
-    """The names of models by the last part of their repository, and by themselves, in lower case."""
+    """The names of models by their repository and its last part, in lower case."""
     found: dict[str, str] = {}
     for path in sorted(folder.glob("*.yaml")):
         repo = _REPO.search(path.read_text(encoding="utf-8"))
-        found.setdefault(path.stem.lower(), path.stem)
         if repo:
             found[repo[1].lower()] = path.stem
             found[repo[1].rpartition("/")[2].lower()] = path.stem

@@ -12,6 +12,7 @@ from infra.rules import (
     parallel,
     sglang,
     speculative,
+    trtllm,
     vllm,
 )
 from infra.rules.rule import Rule
@@ -25,6 +26,7 @@ GROUPS: tuple[tuple[str, tuple[Rule, ...] | tuple[ScriptRule, ...]], ...] = (
     ("SGLang", sglang.RULES),
     ("Speculative decoding", speculative.RULES),
     ("KV cache and attention", kv_cache.RULES),
+    ("TensorRT-LLM's file", trtllm.RULES),
     ("TensorRT-LLM and MPI", mpi.RULES),
     ("KT-Kernel", ktransformers.RULES),
     ("Network", network.RULES),
