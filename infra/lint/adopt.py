@@ -81,6 +81,9 @@ def adopt(result: LintResult, stack: str) -> str:
         if not _is_other_rank(other)
     ]
     text = _text(command, found, result.name, stack)
+    if "partition" in command.launch.around.directives:
+        partition = command.launch.around.directives["partition"]
+        found.notes.append(f"#SBATCH --partition={partition}: the fleet's own is taken; set partition below")
     for problem in _problems(text, stack):
         found.notes.append(f"not right yet: {problem.where}: found {problem.found}, wanted {problem.wanted}")
     return _text(command, found, result.name, stack)
@@ -284,9 +287,8 @@ def _text(command: LintedCommand, found: _Stack, name: str, stack: str) -> str:
 
 
 def _rows(command: LintedCommand, found: _Stack, name: str, stack: str) -> Iterator[str]:
-    yield f"# {stack}: the command of {name}, line {command.line}{' , corrected' if command.corrected else ''}.".replace(
-        " ,", ","
-    )
+    corrected = ", corrected" if command.corrected else ""
+    yield f"# {stack}: the command of {name}, line {command.line}{corrected}."
     yield "#   The fleet and the launcher are not the command's to say: put in yours."
     for note in found.notes:
         yield f"#   {' '.join(note.split())}"
@@ -310,9 +312,8 @@ def _rows(command: LintedCommand, found: _Stack, name: str, stack: str) -> Itera
 
 def _flow(value: object) -> str:
     """YAML on one line."""
-    return (
-        yaml.safe_dump(value, default_flow_style=True, width=1 << 20, allow_unicode=True).removesuffix("...\n").strip()
-    )
+    text = yaml.safe_dump(value, default_flow_style=True, width=1 << 20, allow_unicode=True, sort_keys=False)
+    return text.removesuffix("...\n").strip()
 
 
 def _fleet(found: _Stack) -> str:
@@ -330,8 +331,6 @@ def _launcher(command: LintedCommand) -> str:
     asked = command.launch.around.directives
     time = asked.get("time", "")
     keys = [f'time: "{time if stack_file.slurm_time_is_valid(time) else "24:00:00"}"']
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.,-]*", asked.get("partition", "")):
-        keys.insert(0, f"partition: {asked['partition']}")
     return f"{{name: slurm, {', '.join(keys)}}}"
 
 
@@ -352,7 +351,7 @@ def _problems(text: str, stack: str) -> tuple[Problem, ...]:
     try:
         spec.parse(stack, parse_yaml(text), f"Pulumi.{stack}.yaml")
     except InputError as error:
-        return error.problems
+        return tuple(problem for problem in error.problems if problem.level == "error")
     except yaml.YAMLError as error:
         return (Problem(where="$", found=" ".join(str(error).split()), wanted="YAML"),)
     return ()

@@ -18,6 +18,7 @@ from infra.lint.mended import known_problems, mend, without_prose
 from infra.lint.read import read
 from infra.lint.result import LintedCommand, LintResult
 from infra.rules import Context, Script, Step, Subject, findings, of_command, script_findings
+from infra.rules.script import ScriptFinding
 
 ENGINES = ("vllm", "sglang", "sglang-kt", "kt-kernel", "trtllm")
 _MAIN = frozenset({"vllm", "sglang", "sglang-kt", "trtllm", "kt-kernel"})
@@ -62,7 +63,7 @@ def lint(text: str, name: str, engine: str | None = None, release: str | None = 
     return LintResult(
         name=name,
         document=document,
-        commands=tuple(_command(one) for one in held if one.engine),
+        commands=tuple(_command(one, around) for one in held if one.engine),
         problems=tuple(problems),
         limits=document.limits,
     )
@@ -216,11 +217,12 @@ def _known(words: Sequence[Token]) -> bool:
     return all(token.known for token in words)
 
 
-def _command(one: _Held) -> LintedCommand:
+def _command(one: _Held, around: Sequence[ScriptFinding]) -> LintedCommand:
     names = one.launch.found.names
+    own = [found for found in around if found.edit and found.subject is one.subject and one.subject is not None]
     better: tuple[str, ...] | None = None
     if one.checked is not None:
-        better = corrected(one.checked, one.words[names:], one.findings)
+        better = corrected(one.checked, one.words[names:], (*one.findings, *own))
     argv, original = _texts(one.words[:names]), _texts(one.words)
     full = None if better is None else (*argv, *better)
     return LintedCommand(

@@ -60,13 +60,17 @@ class LintResult:
             "problems": [problem.to_json() for problem in self.problems],
         }
 
+    @property
+    def _file(self) -> str:
+        return self.name.rpartition("/")[2] if self.name != "-" else "standard input"
+
     def text(self) -> str:
         """Problems first, then each command that was corrected, one option a line."""
         return "\n".join(self._rows()) + "\n"
 
     def _rows(self) -> Iterator[str]:
         for problem in self.problems:
-            yield from _of_problem(self.name, problem)
+            yield from _of_problem(self._file, problem)
             yield ""
         for command in self.commands:
             if command.corrected is not None:
@@ -79,7 +83,7 @@ class LintResult:
         others = len(self.problems) - errors
         engines = sorted({f"{command.engine} {command.release}" for command in self.commands})
         held = f"{_count(len(self.commands), 'command')} of {', '.join(engines)}" if engines else "no engine command"
-        yield f"{self.name}: {held}; {_count(errors, 'error')}, {_count(others, 'warning')}"
+        yield f"{self._file}: {held}; {_count(errors, 'error')}, {_count(others, 'warning')}"
 
 
 def rows(words: Sequence[str]) -> list[str]:
