@@ -1,6 +1,7 @@
 """What an engine and a launcher must be; engines know flags and not `srun`, launchers know `srun` and not flags."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from hosts.problem import Problem
@@ -9,7 +10,15 @@ from infra.command import Command
 from infra.deployment import Argument, Deployment
 from infra.placement import Placement, Rank, Rendezvous
 
-__all__ = ["Engine", "Launcher", "Rendezvous"]
+__all__ = ["Engine", "Launcher", "Rendezvous", "Within"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """An engine that runs inside a role of another, as a deployment of its own, and host memory taken beside it."""
+
+    deployment: Deployment
+    host_gib: float
 
 
 class Engine(Protocol):
@@ -40,6 +49,9 @@ class Engine(Protocol):
 
     def router(self, d: Deployment, place: Placement) -> Command | None:
         """What stands before the roles and answers clients, None where rank 0 answers."""
+
+    def within(self, d: Deployment) -> Within | None:
+        """What serves inside one part of a deployment; None where that is this engine itself, or nothing serves."""
 
 
 class Launcher(Protocol):

@@ -13,6 +13,7 @@ from infra import environments, model, placement, stack_file
 from infra.deployment import Argument, Deployment, LauncherConfig, Parallelism, Role
 from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS
+from infra.proof import prove
 
 __all__ = ["STACKS", "Argument", "Deployment", "LauncherConfig", "Parallelism", "load", "parse", "stacks"]
 
@@ -115,6 +116,8 @@ def parse(
     top.problems.extend(not_locked(software) if not image else placeholder(image))
     top.problems.extend(stack_file.unused(asked, launcher.name, LAUNCHERS[launcher.name].options))
     top.problems.extend(_together(d))
+    top.raise_problems(what)
+    top.problems.extend(prove(d).problems)
     top.raise_problems(what)
     return replace(d, warnings=tuple(top.problems))
 

@@ -10,7 +10,7 @@ from infra.deployment import Argument, Deployment
 from infra.engines.options import refused, rendered
 from infra.flags import table as flag_table
 from infra.placement import Placement, Rank
-from infra.protocols import Rendezvous
+from infra.protocols import Rendezvous, Within
 
 RESERVED: Mapping[str, str] = {
     "api_key": "leave it out: it would stand in the process list",
@@ -61,6 +61,10 @@ class Ktransformers:
 
     def router(self, d: Deployment, place: Placement) -> Command | None:  # noqa: ARG002
         """Rank 0 answers."""
+        return None
+
+    def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
+        """It is the engine itself."""
         return None
 
     def command(self, d: Deployment, rank: Rank) -> Command:  # noqa: ARG002

@@ -12,7 +12,7 @@ from infra.engines.options import layer_problems, refused, rendered, software_pr
 from infra.flags import table as flag_table
 from infra.flags.table import FlagTable
 from infra.placement import Placement, Rank
-from infra.protocols import Rendezvous
+from infra.protocols import Rendezvous, Within
 
 _PARALLELISM = "set it in slipway:parallelism"
 _ATTENTION_DP = "set data in slipway:parallelism: it counts the replicas of attention"
@@ -99,6 +99,10 @@ class Sglang:
     def files(self, d: Deployment) -> Mapping[str, str]:  # noqa: ARG002
         """It reads none."""
         return {}
+
+    def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
+        """It is the engine itself."""
+        return None
 
     def command(self, d: Deployment, rank: Rank) -> Command:
         """`launch_server` of one node."""

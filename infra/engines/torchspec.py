@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
@@ -12,10 +13,12 @@ from infra.command import Command, Word
 from infra.deployment import Argument, Deployment
 from infra.engines.options import refused
 from infra.placement import Placement, Rank
-from infra.protocols import Rendezvous
+from infra.protocols import Rendezvous, Within
 
 RELEASES = ("6dda2bf",)
 """Commits of its repository whose configuration was read; it has no releases."""
+SGLANG = "0.5.10.post1"
+"""The release that it patches and starts (tools/build_conda.sh)."""
 SECTIONS = (
     "cache_dir", "dataset", "debug", "inference", "logging", "model", "model_download_dir", "mooncake", "output_dir",
     "training",
@@ -104,6 +107,23 @@ class Torchspec:
         """Nobody asks it anything."""
         return None
 
+    def within(self, d: Deployment) -> Within | None:
+        """The target is an SGLang over the nodes of its role, with a store of hidden states beside its first rank."""
+        if d.role != "target":
+            return None
+        args: dict[str, Argument] = {
+            "mem-fraction-static": d.args.get("inference.sglang.mem_fraction_static", 0.6),
+            "context-length": d.args.get("training.max_seq_length", 20000),
+            "trust-remote-code": True,
+            "enable-multimodal": True,
+            "disable-radix-cache": True,
+            "disable-cuda-graph": True,
+        }
+        engine = replace(d, engine="sglang", release=SGLANG, args=args, env={}, role="", roles=())
+        sizes = ("global_segment_size", "128GB"), ("local_buffer_size", "16GB")
+        store = sum(_gib(str(d.args.get(f"mooncake.{name}", default))) for name, default in sizes)
+        return Within(deployment=engine, host_gib=store)
+
     def command(self, d: Deployment, rank: Rank) -> Command:  # noqa: ARG002
         """The driver, which runs on the head; its actors go where Ray and its own placement put them."""
         args = dict(d.args)
@@ -135,3 +155,9 @@ def _set(d: Deployment) -> dict[str, Argument]:
 def _text(value: Argument) -> str:
     """A value as OmegaConf reads it after `key=`."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _gib(size: str) -> float:
+    """A size as Mooncake's configuration has it (`128GB`, of 1e9 bytes), in GiB; 0 for what is none."""
+    found = re.fullmatch(r"([0-9]+)GB", size)
+    return int(found.group(1)) * 1e9 / (1 << 30) if found else 0.0

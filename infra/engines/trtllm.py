@@ -10,7 +10,7 @@ from infra.deployment import Argument, Deployment
 from infra.engines.options import layer_problems, refused, rendered, software_problems
 from infra.flags import table as flag_table
 from infra.placement import Placement, Rank
-from infra.protocols import Rendezvous
+from infra.protocols import Rendezvous, Within
 
 _PARALLELISM = "set it in slipway:parallelism"
 _YAML = "write what is in it under slipway:engine.config"
@@ -87,6 +87,10 @@ class Trtllm:
 
     def router(self, d: Deployment, place: Placement) -> Command | None:  # noqa: ARG002
         """Rank 0 answers."""
+        return None
+
+    def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
+        """It is the engine itself."""
         return None
 
     def command(self, d: Deployment, rank: Rank) -> Command:

@@ -73,7 +73,7 @@ def test_a_stack_says_which_document_it_comes_from(stack: str) -> None:
 
 OTHER_LINE: list[tuple[str, str, object]] = [
     ("dgx-h200", "launcher.name", "systemd"),
-    ("k2-vllm-tp16", "fleet", "h100-80"),
+    ("k25-vllm-optimized", "launcher.name", "systemd"),
     ("k2-vllm-tp16", "launcher.name", "systemd"),
     ("k2-vllm-tp16-ray", "launcher", {"name": "slurm", "time": "4:00:00"}),
     ("k2-vllm-tp16-ray", "fleet", "dgx-h200-16"),
