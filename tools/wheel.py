@@ -125,7 +125,7 @@ def opened(wheel: Wheel, say: Callable[[str], None]) -> Iterator[zipfile.ZipFile
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(_downloaded(wheel, Path(folder))) as archive:
             yield archive
         return
-    reader: IO[bytes] = BufferedReader(remote, READ_BYTES)  # type: ignore[assignment]
+    reader: IO[bytes] = BufferedReader(remote, READ_BYTES)
     with reader, zipfile.ZipFile(reader) as archive:
         yield archive
 

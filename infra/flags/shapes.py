@@ -87,6 +87,8 @@ class Reader:
         for key, item in value.items():
             here = (*path, str(key))
             entry = nested.keys.get(str(key))
+            if entry is None and nested.open:
+                continue
             if entry is None:
                 yield self._unknown_key(name, nested, here)
                 continue

@@ -77,7 +77,9 @@ class Nested:
 
     keys: Mapping[str, Key]
     closed: bool = True
-    """Whether the engine refuses keys that are none of its own."""
+    """Whether the engine refuses keys that are none of its own, instead of dropping them."""
+    open: bool = False
+    """Whether code of the class decides about such keys, so that nobody can say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +192,7 @@ def _nested(entry: Mapping[str, Any]) -> Nested:
         name: Key(**key) if isinstance(key, dict) and "shape" in key else Key(shape=key)
         for name, key in entry["keys"].items()
     }
-    return Nested(keys=keys, closed=entry.get("closed", True))
+    return Nested(keys=keys, closed=entry.get("closed", True), open=entry.get("open", False))
 
 
 def _spellings(flags: Mapping[str, Flag]) -> Mapping[str, str]:
