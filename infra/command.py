@@ -1,5 +1,6 @@
 """A command as a value that quotes itself; the only thing that engines and launchers exchange."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,14 @@ def at_port(word: Word, port: int) -> Word:
     return Var(word.name, after=f":{port}") if isinstance(word, Var) else f"{word}:{port}"
 
 
+_SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*=")
+
+
+def _begins_row(word: str, before: str) -> bool:
+    """Whether a word begins a line: an option, or a `key=value` that is no option's value."""
+    return word.startswith("--") or (not before.startswith("--") and _SETTING.match(word) is not None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """An argument list, the environment that it needs, and the secrets that go into its environment.
@@ -62,7 +71,7 @@ class Command:
         """The words over several lines, one option and its values a line, for a script that people read."""
         rows: list[list[str]] = [[]]
         for word in self.argv:
-            if rows[-1] and isinstance(word, str) and word.startswith("--"):
+            if rows[-1] and isinstance(word, str) and _begins_row(word, rows[-1][-1]):
                 rows.append([])
             rows[-1].append(quote(word))
         return f" \\\n{indent}".join(" ".join(row) for row in rows)

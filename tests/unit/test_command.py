@@ -27,6 +27,11 @@ def test_an_option_and_its_values_share_a_line() -> None:
     assert command.lines("  ") == "vllm serve /m \\\n  --port 1 \\\n  --names a 'b c' \\\n  --flag"
 
 
+def test_a_setting_has_a_line_of_its_own() -> None:
+    command = Command(argv=("podman", "--ulimit", "memlock=-1:-1", "python", "--config", "a.yaml", "b.c=1", "d=2"))
+    assert command.lines("") == "podman \\\n--ulimit memlock=-1:-1 python \\\n--config a.yaml \\\nb.c=1 \\\nd=2"
+
+
 def test_secrets_stand_in_no_line() -> None:
     command = Command(argv=("vllm",), secrets={"VLLM_API_KEY": "api-key"})
     assert "KEY" not in command.line() + command.lines()
