@@ -141,7 +141,7 @@ def _size(subject: Subject, option: str) -> int | None:
         value = subject.config.get(key)
         if value is not None:
             return value if isinstance(value, int) else None
-    unread = subject.config is None and any(name in subject.options for name in CONFIG_OPTIONS)
+    unread = subject.config is None and "config" in subject.options
     if subject.engine == "trtllm" and unread and option not in subject.options:
         return None
     if option == "dp-size" and "attn-dp-size" in subject.options:

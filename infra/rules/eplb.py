@@ -137,7 +137,7 @@ def _filter_ignored(s: Subject) -> Iterator[Breach]:
 
 def _alone(s: Subject) -> Iterator[Breach]:
     p = s.parallelism
-    if s.given("enable-expert-parallel") and p and p.tensor * p.data == 1:
+    if s.given("enable-expert-parallel") and not s.given("enable-eplb") and p and p.tensor * p.data == 1:
         yield Breach(
             options=("enable-expert-parallel",),
             found="expert parallelism on one rank",

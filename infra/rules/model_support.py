@@ -100,7 +100,7 @@ def _remote_code(s: Subject) -> Iterator[Breach]:
     if not kind(s) or option in s.options or s.given("skip-tokenizer-init"):
         return
     if s.engine == "trtllm":
-        unread = s.config is None and bool({"config", "extra_llm_api_options"} & s.options.keys())
+        unread = s.config is None and "config" in s.options
         if unread or (s.config is not None and s.config.get("trust_remote_code") is True):
             return
     yield Breach(

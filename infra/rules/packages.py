@@ -67,7 +67,8 @@ def _requirements(words: Sequence[str]) -> Iterator[str]:
     names = [word.rpartition("/")[2] for word in words]
     start = next((n + 2 for n in range(len(names) - 1) if tuple(names[n : n + 2]) in _INSTALLERS), 0)
     skip = False
-    for word in words[start:] if start else ():
+    for given in words[start:] if start else ():
+        word = given.replace(" ", "")
         if skip or word.startswith("-") or "/" in word or "$" in word or word.endswith((".whl", ".txt", ".")):
             skip = not skip and word in _WITH_VALUE
             continue

@@ -25,8 +25,7 @@ def _attention_ranks(s: Subject) -> int | None:
         return p.tensor // p.data if p.data and p.tensor % p.data == 0 else None
     if s.engine == "trtllm" and s.config is not None and s.config.get("enable_attention_dp") is True:
         return 1
-    unread = s.config is None and ("config" in s.options or "extra_llm_api_options" in s.options)
-    return None if s.engine == "trtllm" and unread else p.tensor
+    return None if s.engine == "trtllm" and s.config is None and "config" in s.options else p.tensor
 
 
 def _heads(s: Subject) -> Iterator[Breach]:
@@ -105,7 +104,7 @@ def _expert_slices(s: Subject) -> int | None:
 
 def _blocks(s: Subject, kind: str, block: int) -> Iterator[Breach]:
     slices = _expert_slices(s)
-    if s.model is None or not s.model.quantization.startswith(kind) or not slices:
+    if s.model is None or not s.model.quantization.startswith(kind) or not slices or any(_heads(s)):
         return
     width = s.model.architecture.expert_intermediate
     if width and (width % slices or width // slices % block):

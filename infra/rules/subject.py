@@ -20,6 +20,14 @@ SGLANG_NAMES: Mapping[str, str] = {
     "speculative-draft-model": "speculative-draft-model-path",
 }
 """SGLang's long names of older releases, and the names by which rules ask."""
+TRTLLM_NAMES: Mapping[str, str] = {
+    "tensor_parallel_size": "tp_size",
+    "pipeline_parallel_size": "pp_size",
+    "moe_expert_parallel_size": "ep_size",
+    "context_parallel_size": "cp_size",
+    "extra_llm_api_options": "config",
+}
+"""The same for trtllm-serve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,11 +160,12 @@ class Subject:
 
 def normal(subject: Subject) -> Subject:
     """The subject with each option under the name by which rules ask."""
-    if not subject.engine.startswith("sglang") or not SGLANG_NAMES.keys() & subject.options.keys():
+    others = SGLANG_NAMES if subject.engine.startswith("sglang") else TRTLLM_NAMES if subject.engine == "trtllm" else {}
+    if not others.keys() & subject.options.keys():
         return subject
 
     def renamed(values: Mapping[str, Held]) -> dict[str, Held]:
-        return {SGLANG_NAMES.get(name, name): value for name, value in values.items()}
+        return {others.get(name, name): value for name, value in values.items()}
 
     return replace(
         subject,
@@ -164,5 +173,5 @@ def normal(subject: Subject) -> Subject:
         places=renamed(subject.places),
         tokens=renamed(subject.tokens),
         texts=renamed(subject.texts),
-        names={SGLANG_NAMES[name]: name for name in subject.options if name in SGLANG_NAMES},
+        names={others[name]: name for name in subject.options if name in others},
     )

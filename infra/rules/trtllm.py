@@ -25,6 +25,7 @@ def _keys(s: Subject) -> Iterator[Breach]:
         return
     table = tables.load(s.engine, s.release)
     if not table.root:
+        yield from _old_keys(s, s.config)
         return
     for fault in Reader(classes=table.classes).faults({"class": table.root}, s.config):
         better = RENAMED.get(fault.where) or fault.better
@@ -35,6 +36,16 @@ def _keys(s: Subject) -> Iterator[Breach]:
             why=fault.why,
             fix=f"write {better}" if better else None,
         )
+
+
+def _old_keys(s: Subject, config: Mapping[str, object]) -> Iterator[Breach]:
+    """Keys that are gone for good, for a release whose classes are not known."""
+    for path, better in RENAMED.items():
+        value: object = config
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            yield Breach(place=s.config_place, found=path, wanted=better, fix=f"write {better}")
 
 
 def _twice(s: Subject) -> Iterator[Breach]:
