@@ -10,13 +10,13 @@ from infra.rules.undecided import UNDECIDED
 HEAD = """\
 # Rules
 
-What engines, models and machines demand of a command beyond what its parser takes. Made from the registry in `infra/rules/`
-by `python -m infra.rules.document > docs/rules.md`; a test holds the two together.
+What engines, models and machines demand of a command beyond what its parser takes. Made from the registry in
+`infra/rules/` by `python -m infra.rules.document > docs/rules.md`; a test holds the two together.
 
-`invoke lint`, `invoke plan` and `pulumi preview` print a rule's name with each problem. An *error* is what the engine refuses or
-what would not work as meant; a *warning* runs, and is wrong, without effect or deprecated. A rule speaks only of what it knows: a
-value of run time, a machine that is not given and a model that is not recognised break none. Engines of several releases: a rule
-holds for all that have a flag table, except where it names releases.
+`invoke lint`, `invoke plan` and `pulumi preview` print a rule's name with each problem. An *error* is what the engine
+refuses or what would not work as meant; a *warning* runs, and is wrong, without effect or deprecated. A rule speaks only of
+what it knows: a value of run time, a machine that is not given and a model that is not recognised break none. A rule holds
+for all releases that have a flag table, except where it names some.
 """
 UNDECIDED_HEAD = """\
 ## What a text can't decide
@@ -28,9 +28,8 @@ UNDECIDED_HEAD = """\
 
 def document() -> str:
     """The text of docs/rules.md."""
-    return (
-        HEAD + "".join(_group(title, rules) for title, rules in GROUPS) + "\n" + UNDECIDED_HEAD + "".join(_undecided())
-    )
+    groups = "".join(_group(title, rules) for title, rules in GROUPS)
+    return f"{HEAD}{groups}\n{UNDECIDED_HEAD}{''.join(_undecided())}"
 
 
 def _group(title: str, rules: tuple[Rule, ...] | tuple[ScriptRule, ...]) -> str:

@@ -14,6 +14,7 @@ from infra.rules import (
     speculative,
     trtllm,
     vllm,
+    world,
 )
 from infra.rules.rule import Rule
 from infra.rules.script import ScriptRule
@@ -21,6 +22,7 @@ from infra.rules.script import ScriptRule
 GROUPS: tuple[tuple[str, tuple[Rule, ...] | tuple[ScriptRule, ...]], ...] = (
     ("Models", model_support.RULES),
     ("Parallelism", parallel.RULES),
+    ("Ranks, GPUs and nodes", world.RULES),
     ("Expert balancing", eplb.RULES),
     ("vLLM", vllm.RULES),
     ("SGLang", sglang.RULES),

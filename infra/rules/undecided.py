@@ -28,7 +28,7 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "Page cache and leftovers while KT-Kernel loads",
-        "about 110 to 130 GiB were charged to the pod at layer 35 of 60; which of them depends on the branch and the kernel",
+        "about 110 to 130 GiB were charged to the pod at layer 35 of 60: the branch and the kernel decide",
         "kt-memory demands what stays resident, and names 750 to 800 GiB",
     ),
     (
@@ -72,8 +72,7 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
         "`invoke bench`",
     ),
     (
-        "Statements in prose: the default of --max-num-seqs is 1024 on 70 GiB and more (not 256), --max-model-len reserves "
-        "nothing a sequence, V1 has no swap mode, torch is pinned to 2.10.0",
+        "Statements in prose: --max-num-seqs is 1024 by default on 70 GiB and more (not 256), and V1 has no swap mode",
         "a sentence is no command",
         "docs only",
     ),
