@@ -94,11 +94,12 @@ def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
     fleet, login = d.fleet, host.name == d.fleet.login.name
     needs = [*_machine(host, fleet, cuda=d.software.cuda)]
     copied = d.model.weights_bytes if d.model.source else 0
-    needs += requirements.disk(
-        fleet,
-        free_gib=(0 if d.image else ENVIRONMENT_GIB) + (copied >> 30) if login else 0,
-        counted=(*(() if d.image else (paths.environment(d),)), paths.model(d)),
-    )
+    if not fleet.kubernetes:  # its storage is a volume, mounted in pods
+        needs += requirements.disk(
+            fleet,
+            free_gib=(0 if d.image else ENVIRONMENT_GIB) + (copied >> 30) if login else 0,
+            counted=(*(() if d.image else (paths.environment(d),)), paths.model(d)),
+        )
     if fleet.slurm == "existing":
         placement = place(d)
         needs += requirements.site(
@@ -118,7 +119,7 @@ def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
 
 def _machine(host: Host, fleet: Fleet, *, cuda: str) -> tuple[Requirement, ...]:
     """Of a machine that is ours to set up; one whose SLURM is somebody else's is theirs to keep healthy."""
-    if fleet.slurm == "existing":
+    if fleet.slurm == "existing" or fleet.kubernetes:
         return ()
     return (*requirements.machine(host, fleet), *(() if fleet.stand_in else requirements.gpus(host, cuda=cuda)))
 

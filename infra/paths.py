@@ -12,7 +12,8 @@ def service_user(fleet: Fleet) -> str:
 
 def state_root(fleet: Fleet) -> str:
     """Slipway's own folder on a host; without root on somebody else's machines it lies on storage."""
-    return "/var/lib/slipway" if fleet.slurm == "ours" else f"{fleet.storage.path}/.slipway"
+    theirs = fleet.slurm == "existing" or fleet.kubernetes is not None
+    return f"{fleet.storage.path}/.slipway" if theirs else "/var/lib/slipway"
 
 
 def claims(fleet: Fleet) -> str:

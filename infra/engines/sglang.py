@@ -23,6 +23,7 @@ RESERVED: Mapping[str, str] = {
     "attn-dp-size": _ATTENTION_DP,
     "config": "write the options themselves in slipway:engine.args, where they are checked",
     "data-parallel-size": _ATTENTION_DP,
+    "dcp-size": "set decode_context in slipway:parallelism",
     "disaggregation-mode": "use slipway:roles, prefill and decode",
     "dist-init-addr": _LAUNCHER,
     "dp-size": _ATTENTION_DP,
@@ -54,6 +55,7 @@ INIT_PORT, ROLE_PORT, BOOTSTRAP_PORT = 50000, 30000, 8998
 """The rendezvous of a group's nodes as in Kimi-K2's guide; and SGLang's own defaults of --port and of the KV transfer's
 --disaggregation-bootstrap-port (sglang/srt/server_args.py)."""
 BOOTSTRAP = "disaggregation-bootstrap-port"
+DCP = "--dcp-size"
 
 
 class Sglang:
@@ -93,8 +95,9 @@ class Sglang:
             yield refused("$.experts", d.experts, "kt-method among the engine's options", why="it has no effect alone")
         for part in d.parts:
             where = f"$.roles.{part.role}.parallelism" if part.role else "$.parallelism"
-            if part.parallelism.decode_context > 1:
-                yield refused(f"{where}.decode_context", str(part.parallelism.decode_context), "1", why="it is vLLM's")
+            if part.parallelism.decode_context > 1 and DCP not in flag_table.load(self.name, d.release).flags:
+                found, why = str(part.parallelism.decode_context), f"{self.name} {d.release} has no {DCP}"
+                yield refused(f"{where}.decode_context", found, "1", why=why)
 
     def files(self, d: Deployment) -> Mapping[str, str]:  # noqa: ARG002
         """It reads none."""
@@ -170,6 +173,8 @@ def _parallelism(p: Parallelism, table: FlagTable, args: Mapping[str, Argument])
     yield from ("--tp-size", str(ranks))
     if p.pipeline > 1:
         yield from ("--pp-size", str(p.pipeline))
+    if p.decode_context > 1:
+        yield from (DCP, str(p.decode_context))
     if p.data > 1 and "--attn-dp-size" in table.flags:
         yield from ("--attn-dp-size", str(p.data))
     elif p.data > 1:

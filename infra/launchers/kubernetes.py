@@ -112,7 +112,7 @@ def pod(d: Deployment, place: Placement, engine: Engine) -> dict[str, object]:
                     "name": "engine",
                     "image": d.image,
                     "command": [str(word) for word in command.argv],
-                    "env": [{"name": name, "value": env[name]} for name in sorted(env)],
+                    "env": [*({"name": name, "value": env[name]} for name in sorted(env)), *_secrets(d, command)],
                     "ports": [{"containerPort": d.port}],
                     "resources": {"requests": limits, "limits": dict(limits)},
                     "volumeMounts": mounts,
@@ -122,6 +122,12 @@ def pod(d: Deployment, place: Placement, engine: Engine) -> dict[str, object]:
             "volumes": volumes,
         },
     }
+
+
+def _secrets(d: Deployment, command: Command) -> Iterator[dict[str, object]]:
+    """The variables whose value the kubelet reads from the stack's own Secret."""
+    for variable, secret in sorted(command.secrets.items()):
+        yield {"name": variable, "valueFrom": {"secretKeyRef": {"name": f"slipway-{d.stack}", "key": secret}}}
 
 
 def _mib(quantity: str) -> int:
