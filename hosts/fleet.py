@@ -14,7 +14,7 @@ import yaml
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from hosts.schema import Reader, load_yaml
+from hosts.schema import Reader, describe, load_yaml
 
 INVENTORY = Path(__file__).parent / "inventory"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
@@ -53,6 +53,11 @@ class Host:
     memory_mib: int = 0
     interface: str = ""
     gpus: Gpus | None = None
+    cores: int = 0
+    """Physical cores, 0 where nobody named them."""
+    numa_nodes: int = 0
+    cpu_flags: tuple[str, ...] = ()
+    """As /proc/cpuinfo has them, those that engines ask for; () where nobody named them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,36 @@ class Storage:
 
     path: str
     shared: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The least of what a queue's partition, QOS and account give a job; "" and 0 are no limit."""
+
+    max_time: str = ""
+    gpus: int = 0
+    cpus: int = 0
+    memory_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What a namespace may take; 0 is no limit."""
+
+    memory_mib: int = 0
+    cpus: int = 0
+    gpus: int = 0
+    storage_gib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """A namespace of a Kubernetes cluster: its quota, the claim of its volume, and the labels of nodes to run on."""
+
+    namespace: str
+    quota: Quota
+    volume: str
+    node_selector: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +114,8 @@ class Fleet:
     price_per_gpu_hour: str = ""
     conda_channel: str = ""
     wheels: str = ""
+    limits: Limits | None = None
+    kubernetes: Namespace | None = None
 
     def host(self, name: str) -> Host:
         """The host of that name. Raises KeyError."""
@@ -99,8 +136,8 @@ class Fleet:
 
     @property
     def managed(self) -> tuple[Host, ...]:
-        """The hosts that we may log in to: all of them, or the login host alone where SLURM is somebody else's."""
-        return (self.login,) if self.slurm == "existing" else self.hosts
+        """The hosts that we may log in to: all, or the login host alone where the cluster is somebody else's."""
+        return (self.login,) if self.slurm == "existing" or self.kubernetes else self.hosts
 
 
 def names(folder: Path = INVENTORY) -> tuple[str, ...]:
@@ -145,12 +182,63 @@ def parse(name: str, data: object, place: str) -> Fleet:
         price_per_gpu_hour=top.decimal("price_per_gpu_hour", default=""),
         conda_channel=top.text("conda_channel", default=""),
         wheels=top.text("wheels", default=""),
+        limits=_limits(top.child("limits")) if top.has("limits") else None,
+        kubernetes=_namespace(top.child("kubernetes")) if top.has("kubernetes") else None,
     )
+    for optional in ("limits", "kubernetes"):
+        top.raw(optional)
     storage.done()
     top.done()
     _cross_check(fleet, top)
     top.raise_problems(f"the fleet file {place} can't be used:")
     return fleet
+
+
+def _limits(reader: Reader) -> Limits:
+    limits = Limits(
+        max_time=reader.text("max_time", default="", pattern=r"[0-9:-]{1,16}"),
+        gpus=reader.number("gpus", default=0, low=1, high=1 << 20),
+        cpus=reader.number("cpus", default=0, low=1, high=1 << 24),
+        memory_mib=reader.number("memory_mib", default=0, low=1),
+    )
+    reader.done()
+    return limits
+
+
+def _namespace(reader: Reader) -> Namespace:
+    quota = reader.child("quota") if reader.has("quota") else Reader({}, reader.file)
+    reader.raw("quota")
+    labels = reader.raw("node_selector")
+    given = labels if isinstance(labels, dict) else {}
+    if labels is not None and not (given and all(isinstance(word, str) for pair in given.items() for word in pair)):
+        reader.problem(reader.at("node_selector"), describe(labels), "a mapping of labels, text to text")
+    found = Namespace(
+        namespace=reader.text("namespace", pattern=r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"),
+        quota=Quota(
+            memory_mib=quota.number("memory_mib", default=0, low=1),
+            cpus=quota.number("cpus", default=0, low=1, high=1 << 24),
+            gpus=quota.number("gpus", default=0, low=1, high=1 << 20),
+            storage_gib=quota.number("storage_gib", default=0, low=1),
+        ),
+        volume=reader.text("volume", pattern=r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"),
+        node_selector=tuple((str(name), str(value)) for name, value in given.items()),
+    )
+    quota.done()
+    reader.done()
+    return found
+
+
+def _words(reader: Reader, key: str) -> tuple[str, ...]:
+    """A list of words, () where there is none."""
+    raw = reader.raw(key)
+    if raw is None:
+        return ()
+    if not isinstance(raw, list) or not all(
+        isinstance(word, str) and re.fullmatch(r"[a-z0-9_]+", word) for word in raw
+    ):
+        reader.problem(reader.at(key), describe(raw), "a list of words like avx512f")
+        return ()
+    return tuple(raw)
 
 
 def _host(name: str, reader: Reader, *, sudo: bool) -> Host:
@@ -177,6 +265,9 @@ def _host(name: str, reader: Reader, *, sudo: bool) -> Host:
             memory_mib=gpus.number("memory_mib", low=1, high=1 << 24),
             device=gpus.path("device", default="/dev/nvidia"),
         ),
+        cores=reader.number("cores", default=0, low=1, high=100_000),
+        numa_nodes=reader.number("numa_nodes", default=0, low=1, high=1024),
+        cpu_flags=_words(reader, "cpu_flags"),
     )
     if host.host_key and not _is_public_key(host.host_key):
         wanted = "a whole public key, as the machine's /etc/ssh/ssh_host_*_key.pub has it"

@@ -49,7 +49,7 @@ def main() -> None:
     pulumi.export("model", deployment.served_name)
     pulumi.export("engine", f"{deployment.engine} {deployment.release}")
     resources = (r for stage in serving for kept in stage.hosts.values() for r in kept)
-    pulumi.export("fingerprint", next(r.fingerprint for r in resources if isinstance(r, SlurmJob)))
+    pulumi.export("fingerprint", next((r.fingerprint for r in resources if isinstance(r, SlurmJob)), ""))
 
 
 try:

@@ -24,3 +24,11 @@ def weights(d: Deployment) -> Weights:
     return Weights(
         path=paths.model(d), manifest=d.model.files, source=d.model.source, records=paths.weights_records(d.fleet)
     )
+
+
+def draft(d: Deployment) -> Weights:
+    """The draft model's files; of a deployment that has one."""
+    assert d.draft is not None
+    return Weights(
+        path=paths.draft(d), manifest=d.draft.files, source=d.draft.source, records=paths.weights_records(d.fleet)
+    )

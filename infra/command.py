@@ -1,5 +1,6 @@
 """A command as a value that quotes itself; the only thing that engines and launchers exchange."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,12 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Var:
-    """A shell variable that is known only where the command runs; `Var("RANK")` is written `"${RANK}"`."""
+    """A shell variable that is known only where the command runs; `Var("RANK")` is written `"${RANK}"`.
+
+    `times` multiplies a number, `after` is plain text that follows: `Var("HEAD", after=":50000")`.
+    """
 
     name: str
+    times: int = 1
+    after: str = ""
 
     def __str__(self) -> str:
-        return f"${self.name}"
+        return f"$(({self.name} * {self.times})){self.after}" if self.times != 1 else f"${self.name}{self.after}"
 
 
 Word = str | Var
@@ -20,7 +26,29 @@ Word = str | Var
 
 def quote(word: Word) -> str:
     """The word as a POSIX shell reads it back."""
-    return f'"${{{word.name}}}"' if isinstance(word, Var) else shlex.quote(word)
+    if isinstance(word, str):
+        return shlex.quote(word)
+    if word.times != 1:
+        return f'"$(({word.name} * {word.times})){word.after}"'
+    return f'"${{{word.name}}}{word.after}"'
+
+
+def times(word: Word, factor: int) -> Word:
+    """A number multiplied, now or where the command runs."""
+    return Var(word.name, times=word.times * factor) if isinstance(word, Var) else str(int(word) * factor)
+
+
+def at_port(word: Word, port: int) -> Word:
+    """`HOST:PORT`, the host known now or where the command runs."""
+    return Var(word.name, after=f":{port}") if isinstance(word, Var) else f"{word}:{port}"
+
+
+_SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*=")
+
+
+def _begins_row(word: str, before: str) -> bool:
+    """Whether a word begins a line: an option, or a `key=value` that is no option's value."""
+    return word.startswith("--") or (not before.startswith("--") and _SETTING.match(word) is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +71,7 @@ class Command:
         """The words over several lines, one option and its values a line, for a script that people read."""
         rows: list[list[str]] = [[]]
         for word in self.argv:
-            if rows[-1] and isinstance(word, str) and word.startswith("--"):
+            if rows[-1] and isinstance(word, str) and _begins_row(word, rows[-1][-1]):
                 rows.append([])
             rows[-1].append(quote(word))
         return f" \\\n{indent}".join(" ".join(row) for row in rows)

@@ -1,7 +1,7 @@
 """What a stack file says, as values: one model served by one engine, through one launcher, on one fleet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hosts.fleet import Fleet
 from hosts.problem import Problem
@@ -10,16 +10,23 @@ from infra.model import Model
 
 Argument = str | int | float | bool | Sequence["Argument"] | Mapping[str, "Argument"]
 """A value of an engine's option; sequences are options that take several words, mappings become JSON."""
+NAMING = ("served-model-name", "served_model_name", "model_name")
+"""The options by which engines take the name that clients use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parallelism:
-    """Into how many pieces the model is cut, and how often it is there; `expert` puts whole experts on each GPU."""
+    """Into how many pieces the model is cut, and how often it is there; `expert` puts whole experts on each GPU.
+
+    `data` counts the replicas of attention. `decode_context` cuts each sequence's KV cache over ranks of a tensor
+    group; it takes no GPUs of its own.
+    """
 
     tensor: int = 1
     pipeline: int = 1
     data: int = 1
     expert: bool = False
+    decode_context: int = 1
 
     @property
     def world(self) -> int:
@@ -29,7 +36,10 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LauncherConfig:
-    """What the launcher asks for; "" or 0 is left to the site. `time` as `sbatch --time` takes it, `gpus` per node."""
+    """What the launcher asks for; "" or 0 is left to the site. `time` as `sbatch --time` takes it, `gpus` per node.
+
+    `port` is the launcher's own, of its mesh or cluster, and `shm` the size of /dev/shm in a container.
+    """
 
     name: str
     partition: str
@@ -41,11 +51,38 @@ class LauncherConfig:
     mem: str = ""
     cpus: int = 0
     gpus: int = 0
+    port: int = 0
+    shm: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """One part of a deployment of several: on nodes of its own, with options and variables besides the common ones."""
+
+    name: str
+    nodes: int
+    parallelism: Parallelism
+    args: Mapping[str, Argument] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """What stands before the roles and answers clients; `args` are its options, names without dashes."""
+
+    name: str
+    release: str
+    args: Mapping[str, Argument] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One stack. `args` are the engine's options, names without dashes; `env` its variables besides Slipway's own."""
+    """One stack. `args` are the engine's options, names without dashes; `env` its variables besides Slipway's own.
+
+    `config` is what the engine reads from a YAML file. `image` is a container image by digest, "" where the engine
+    comes from an environment. `draft` proposes tokens to the model; `experts` is a folder beside the models with what
+    CPUs compute, "" where that is the model's own. `unnamed` is what the engine calls a model that no option names.
+    """
 
     stack: str
     fleet: Fleet
@@ -60,6 +97,15 @@ class Deployment:
     software: Environment
     """The files of `environment`."""
     port: int
+    config: Mapping[str, Argument] = field(default_factory=dict)
+    roles: tuple[Role, ...] = ()
+    router: Router | None = None
+    role: str = ""
+    """Which of several it is, where it is a part of a deployment."""
+    image: str = ""
+    draft: Model | None = None
+    experts: str = ""
+    unnamed: str = ""
     default: bool = False
     """Whether `invoke serve` takes this stack where several match."""
     warnings: tuple[Problem, ...] = ()
@@ -67,9 +113,23 @@ class Deployment:
     @property
     def served_name(self) -> str:
         """The name under which clients ask for the model."""
-        given = self.args.get("served-model-name")
+        given = next((self.args[name] for name in NAMING if name in self.args), None)
         if isinstance(given, str):
             return given
         if isinstance(given, Sequence) and given:
             return str(given[0])
-        return self.model.repo
+        return self.unnamed or self.model.repo
+
+    def part(self, role: str) -> "Deployment":
+        """One role as a deployment of its own, with its options, variables and parallelism; "" is all of it."""
+        if role == self.role:
+            return self
+        it = next(one for one in self.roles if one.name == role)
+        return replace(
+            self, role=role, args={**self.args, **it.args}, env={**self.env, **it.env}, parallelism=it.parallelism
+        )
+
+    @property
+    def parts(self) -> tuple["Deployment", ...]:
+        """Each role as a deployment of its own, or the deployment itself where it has none."""
+        return tuple(self.part(role.name) for role in self.roles) or (self,)

@@ -1,6 +1,6 @@
 """The one place where roles, engine and launcher meet: a deployment as stages, in the order they are brought about."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from hosts.fleet import Fleet, Host
 from hosts.resources.claim import Claim
@@ -10,7 +10,7 @@ from hosts.state import Resource, Stage
 from infra import artifacts, paths
 from infra.deployment import Deployment
 from infra.engines import ENGINES
-from infra.launchers import LAUNCHERS
+from infra.launchers import LAUNCHERS, unbuilt
 from infra.placement import place
 from roles import requirements
 from roles.base import base
@@ -33,25 +33,35 @@ def desired(d: Deployment, *, backend: str, holder: str, digests: Mapping[str, s
     def claim(folder: str, artifact: str) -> Claim:
         return Claim(folder=folder, artifact=artifact, stack=d.stack, backend=backend, holder=holder)
 
-    fleet, login, software = d.fleet, d.fleet.login.name, d.software
-    shared = paths.storage_claims(fleet)
-    on_environment = claim(shared, f"env-{software.name}-{software.digest}")
-    in_environment = environment(
-        artifacts.environment(d),
-        lock=software.lock,
-        requirements=software.requirements,
-        tools=software.tools,
-        claim=on_environment,
-    )
-    in_weights = (claim(shared, f"model-{d.model.name}"), artifacts.weights(d))
+    fleet = d.fleet
     on_fleet = claim(paths.claims(fleet), "fleet")
     return (
         Stage(name="claim", hosts={host.name: (*_required(host, d), on_fleet) for host in fleet.managed}),
         *cluster_stages(fleet, digests),
-        Stage(name="environment", hosts={login: in_environment}, keep=True, lock=False),
-        Stage(name="weights", hosts={login: in_weights}, keep=True, lock=False),
+        *_artifact_stages(d, claim),
         *LAUNCHERS[d.launcher.name].stages(d, place(d), ENGINES[d.engine], digests=digests),
     )
+
+
+def _artifact_stages(d: Deployment, claim: Callable[[str, str], Claim]) -> Iterator[Stage]:
+    """What lies on storage: on shared storage one host brings it there, else each node; a namespace has a volume."""
+    if d.fleet.kubernetes:
+        return
+    shared, software = paths.storage_claims(d.fleet), d.software
+    hosts = (d.fleet.login,) if d.fleet.storage.shared else place(d).candidates
+    if not d.image:
+        in_environment = environment(
+            artifacts.environment(d),
+            lock=software.lock,
+            requirements=software.requirements,
+            tools=software.tools,
+            claim=claim(shared, f"env-{software.name}-{software.digest}"),
+        )
+        yield Stage(name="environment", hosts={host.name: in_environment for host in hosts}, keep=True, lock=False)
+    in_weights: tuple[Resource, ...] = (claim(shared, f"model-{d.model.name}"), artifacts.weights(d))
+    if d.draft:
+        in_weights += (claim(shared, f"model-{d.draft.name}"), artifacts.draft(d))
+    yield Stage(name="weights", hosts={host.name: in_weights for host in hosts}, keep=True, lock=False)
 
 
 def cluster_requirements(fleet: Fleet) -> Stage:
@@ -84,29 +94,32 @@ def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
     fleet, login = d.fleet, host.name == d.fleet.login.name
     needs = [*_machine(host, fleet, cuda=d.software.cuda)]
     copied = d.model.weights_bytes if d.model.source else 0
-    needs += requirements.disk(
-        fleet,
-        free_gib=ENVIRONMENT_GIB + (copied >> 30) if login else 0,
-        counted=(paths.environment(d), paths.model(d)),
-    )
+    if not fleet.kubernetes:  # its storage is a volume, mounted in pods
+        needs += requirements.disk(
+            fleet,
+            free_gib=(0 if d.image else ENVIRONMENT_GIB) + (copied >> 30) if login else 0,
+            counted=(*(() if d.image else (paths.environment(d),)), paths.model(d)),
+        )
     if fleet.slurm == "existing":
         placement = place(d)
         needs += requirements.site(
             partition=d.launcher.partition,
-            nodes=len(placement.ranks),
+            nodes=placement.nodes,
             gpus_per_node=placement.gpus_per_node,
             account=d.launcher.account,
             qos=d.launcher.qos,
             time=d.launcher.time,
         )
-    if login and not d.software.locked:
+    if login and not d.image and not d.software.locked:
         needs.append(_not_locked(d))
+    if login and not LAUNCHERS[d.launcher.name].built:
+        needs.append(unbuilt.requirement(d.launcher.name))
     return tuple(needs)
 
 
 def _machine(host: Host, fleet: Fleet, *, cuda: str) -> tuple[Requirement, ...]:
     """Of a machine that is ours to set up; one whose SLURM is somebody else's is theirs to keep healthy."""
-    if fleet.slurm == "existing":
+    if fleet.slurm == "existing" or fleet.kubernetes:
         return ()
     return (*requirements.machine(host, fleet), *(() if fleet.stand_in else requirements.gpus(host, cuda=cuda)))
 

@@ -12,7 +12,8 @@ def service_user(fleet: Fleet) -> str:
 
 def state_root(fleet: Fleet) -> str:
     """Slipway's own folder on a host; without root on somebody else's machines it lies on storage."""
-    return "/var/lib/slipway" if fleet.slurm == "ours" else f"{fleet.storage.path}/.slipway"
+    theirs = fleet.slurm == "existing" or fleet.kubernetes is not None
+    return f"{fleet.storage.path}/.slipway" if theirs else "/var/lib/slipway"
 
 
 def claims(fleet: Fleet) -> str:
@@ -45,18 +46,36 @@ def model(d: Deployment) -> str:
     return f"{d.fleet.storage.path}/models/{d.model.name}"
 
 
+def draft(d: Deployment) -> str:
+    """The folder of the draft model's files; of a deployment that has one."""
+    assert d.draft is not None
+    return f"{d.fleet.storage.path}/models/{d.draft.name}"
+
+
+def experts(d: Deployment) -> str:
+    """The folder of the experts that CPUs compute; the model's own where no other is named."""
+    return f"{d.fleet.storage.path}/models/{d.experts}" if d.experts else model(d)
+
+
+def outputs(d: Deployment) -> str:
+    """The folder of what a training leaves; no teardown takes it away."""
+    return f"{d.fleet.storage.path}/outputs/{d.stack}"
+
+
 def weights_records(fleet: Fleet) -> str:
     """The folder of what was hashed when."""
     return f"{fleet.storage.path}/.slipway/weights"
 
 
 def environment(d: Deployment) -> str:
-    """The prefix of the engine's environment, addressed by content."""
+    """The prefix of the engine's environment, addressed by content; of one that comes in no image."""
     return f"{d.fleet.storage.path}/envs/{d.software.name}-{d.software.digest}"
 
 
 def cache(d: Deployment) -> str:
     """The folder of the engine's caches; another environment has another, so that no kernel outlives its compiler."""
+    if d.image:
+        return f"{d.fleet.storage.path}/cache/image-{d.image.partition('@sha256:')[2][:16]}"
     return f"{d.fleet.storage.path}/cache/{d.software.name}-{d.software.digest}"
 
 

@@ -1,23 +1,30 @@
 """Which ranks a deployment has and how many GPUs of which nodes they take, or why they don't fit the fleet."""
 
-from collections.abc import Iterator
+import ipaddress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from hosts.fleet import Fleet, Host
 from hosts.problem import Problem
 from infra.command import Var, Word
-from infra.deployment import Deployment, LauncherConfig, Parallelism
+from infra.deployment import Deployment, LauncherConfig, Parallelism, Role
 
+Rendezvous = Literal["single", "tcp", "mpi", "ray"]
+"""How the ranks of an engine find each other; what a launcher offers must contain it."""
 HEAD, ADDRESS = Var("SLIPWAY_HEAD"), Var("SLIPWAY_ADDRESS")
 """What a launcher's job sets where the nodes are not known before: the host of rank 0, and the node's own address."""
+_SCHEDULED = ("slurm", "kubernetes")
+"""Launchers whose scheduler chooses the nodes."""
+_MEETING: dict[str, Rendezvous] = {"mpirun": "mpi", "ray": "ray"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rank:
     """One engine process that a launcher starts, with its GPUs.
 
-    `index`, `head` (the host of rank 0) and `address` (the node's own) are shell variables where only the launcher's
-    job knows them. `host` is "" as long as a scheduler chooses the node.
+    `index` counts within its role; it, `head` (the host of rank 0) and `address` (the node's own) are shell variables
+    where only the launcher's job knows them. `host` is "" as long as a scheduler chooses the node.
     """
 
     index: Word
@@ -26,6 +33,8 @@ class Rank:
     head: Word
     address: Word
     host: str = ""
+    role: str = ""
+    rendezvous: Rendezvous = "tcp"
 
     @property
     def is_head(self) -> bool:
@@ -35,99 +44,153 @@ class Rank:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """The ranks in order, and the nodes that they may land on: as many as ranks, or more where a scheduler chooses."""
+    """The ranks in order, the nodes that they take, and those that they may land on: more where a scheduler chooses."""
 
     ranks: tuple[Rank, ...]
     candidates: tuple[Host, ...]
+    nodes: int
+    gpus_per_node: int
+    """The same on each node."""
 
     @property
-    def gpus_per_node(self) -> int:
-        """The same on each node."""
-        return len(self.ranks[0].gpus)
+    def gpus(self) -> int:
+        """All that the deployment takes."""
+        return self.nodes * self.gpus_per_node
+
+
+def rendezvous(launcher: str, nodes: int) -> Rendezvous:
+    """How the ranks of a launcher find each other on so many nodes."""
+    return _MEETING.get(launcher, "single" if nodes == 1 else "tcp")
 
 
 def place(d: Deployment) -> Placement:
     """The placement of a deployment that `problems` found nothing wrong with."""
-    nodes, per_node = _shape(d.parallelism, d.launcher, d.fleet)
+    parts = [(part, *_shape(part.parallelism, d.launcher, d.fleet)) for part in d.parts]
+    nodes, per_node = sum(n for _, n, _ in parts), parts[0][2]
     candidates = _candidates(d.fleet, d.launcher, per_node)
+    if d.launcher.name == "ray":
+        candidates = tuple(sorted(candidates, key=_octets))  # so do TorchSpec and Ray's own placement
+    ranks: list[Rank] = []
+    taken = 0
+    for part, count, _ in parts:
+        ranks += _ranks(part, _hosts(d, candidates, nodes)[taken : taken + count], per_node)
+        taken += count
+    return Placement(ranks=tuple(ranks), candidates=candidates, nodes=nodes, gpus_per_node=per_node)
+
+
+def _hosts(d: Deployment, candidates: tuple[Host, ...], nodes: int) -> list[Host | None]:
+    """The host of each node, None where a scheduler chooses it."""
+    if d.launcher.name not in _SCHEDULED:
+        return list(candidates[:nodes])
     # an existing site's partition may have nodes that the fleet file does not name
     certain = len(candidates) == nodes and (d.fleet.slurm != "existing" or d.launcher.nodelist)
-    fixed = [host.name for host in candidates] if certain else [""] * nodes
-    return Placement(
-        ranks=tuple(
-            Rank(
-                index=str(n),
-                nodes=nodes,
-                gpus=tuple(range(per_node)),
-                head=fixed[0] or HEAD,
-                address=ADDRESS,
-                host=fixed[n],
+    return list(candidates) if certain else [None] * nodes
+
+
+def _ranks(d: Deployment, hosts: Sequence[Host | None], per_node: int) -> Iterator[Rank]:
+    """The ranks of one role: one a node, or one a GPU where they are those of an MPI job."""
+    meeting = rendezvous(d.launcher.name, len(hosts))
+    by_name = d.launcher.name == "slurm"  # its job asks the nodes for their addresses
+    whole = tuple(range(per_node))
+    pieces = [(gpu,) for gpu in whole] if meeting == "mpi" else [whole]
+    first = hosts[0]
+    index = 0
+    for host in hosts:
+        for piece in pieces:
+            yield Rank(
+                index=str(index),
+                nodes=len(hosts),
+                gpus=piece,
+                head=HEAD if first is None else first.name if by_name else first.address,
+                address=ADDRESS if host is None or by_name else host.address,
+                host="" if host is None else host.name,
+                role=d.role,
+                rendezvous=meeting,
             )
-            for n in range(nodes)
-        ),
-        candidates=candidates,
-    )
+            index += 1
 
 
-def problems(parallelism: Parallelism, launcher: LauncherConfig, fleet: Fleet) -> Iterator[Problem]:
-    """Why a parallelism can't be placed on a fleet; each names what would fit."""
+def problems(
+    parallelism: Parallelism, launcher: LauncherConfig, fleet: Fleet, roles: Sequence[Role] = ()
+) -> Iterator[Problem]:
+    """Why a parallelism, or that of each role, can't be placed on a fleet; each names what would fit."""
     by_name = {host.name: host for host in fleet.nodes}
     unknown = [name for name in launcher.nodelist if name not in by_name]
     if unknown:
-        yield Problem(
-            where="$.launcher.nodelist",
-            rule="placement",
-            found=", ".join(unknown),
-            wanted=f"nodes of the fleet {fleet.name} ({', '.join(by_name)})",
+        yield _problem(
+            "$.launcher.nodelist", ", ".join(unknown), f"nodes of the fleet {fleet.name} ({', '.join(by_name)})"
         )
         return
     largest = _largest(fleet, launcher)
     if largest == 0:
-        yield Problem(
-            where="$.fleet",
-            rule="placement",
-            found=f"{fleet.name}, whose nodes have no GPUs declared",
-            wanted="`gpus` of its nodes",
+        yield _problem(
+            "$.fleet",
+            f"{fleet.name}, whose nodes have no GPUs declared",
+            "`gpus` of its nodes",
             fix=f"run: invoke enroll --fleet {fleet.name} HOST…",
         )
         return
     if launcher.gpus > largest:
-        yield Problem(
-            where="$.launcher.gpus",
-            rule="placement",
-            found=str(launcher.gpus),
-            wanted=f"at most {largest}, what a node has",
-        )
+        yield _problem("$.launcher.gpus", str(launcher.gpus), f"at most {largest}, what a node has")
         return
-    nodes, per_node = _shape(parallelism, launcher, fleet)
-    world = parallelism.world
-    where = "$.parallelism.tensor" if parallelism.pipeline == parallelism.data == 1 else "$.parallelism"
-    if nodes * per_node != world:
-        yield Problem(
-            where=where,
-            rule="placement",
-            found=f"{world} GPUs",
-            wanted=f"at most {per_node}, or a multiple of {per_node} (the GPUs taken of a node)",
-            why="each node gives the same number",
-        )
+    wrong = tuple(_role_problems(roles, launcher, fleet) if roles else _division(parallelism, launcher, fleet, "$"))
+    yield from wrong
+    if wrong:
         return
+    shapes = [_shape(role.parallelism, launcher, fleet) for role in roles] or [_shape(parallelism, launcher, fleet)]
+    nodes, per_node = sum(shape[0] for shape in shapes), shapes[0][1]
     if launcher.nodelist and len(launcher.nodelist) != nodes:
-        yield Problem(
-            where="$.launcher.nodelist",
-            rule="placement",
-            found=f"{len(launcher.nodelist)} nodes",
-            wanted=f"{nodes}, the nodes that {world} GPUs are on",
+        yield _problem(
+            "$.launcher.nodelist",
+            f"{len(launcher.nodelist)} nodes",
+            f"{nodes}, the nodes that {nodes * per_node} GPUs are on",
             why="a job gets all nodes of its list",
         )
         return
     able = _candidates(fleet, launcher, per_node)
     if nodes > len(able):
-        yield Problem(
-            where=where,
-            rule="placement",
-            found=f"{world} GPUs, {nodes} nodes of {per_node}",
-            wanted=f"at most {len(able)} nodes: {', '.join(host.name for host in able) or 'none has as many GPUs'}",
+        yield _problem(
+            "$.roles" if roles else _where(parallelism, "$"),
+            f"{nodes * per_node} GPUs, {nodes} nodes of {per_node}",
+            f"at most {len(able)} nodes: {', '.join(host.name for host in able) or 'none has as many GPUs'}",
         )
+
+
+def _role_problems(roles: Sequence[Role], launcher: LauncherConfig, fleet: Fleet) -> Iterator[Problem]:
+    """Each role fills its nodes, and all take the same number of GPUs of one."""
+    _, first = _shape(roles[0].parallelism, launcher, fleet)
+    for role in roles:
+        place = f"$.roles.{role.name}"
+        wrong = tuple(_division(role.parallelism, launcher, fleet, place))
+        yield from wrong
+        nodes, per_node = _shape(role.parallelism, launcher, fleet)
+        if wrong:
+            continue
+        if nodes != role.nodes:
+            found = f"{role.nodes}, and a parallelism of {role.parallelism.world} GPUs"
+            yield _problem(f"{place}.nodes", found, f"{nodes} nodes of {per_node} GPUs", why="a role fills its nodes")
+        elif per_node != first:
+            found = f"{per_node} GPUs of a node"
+            yield _problem(_where(role.parallelism, place), found, f"{first}, as {roles[0].name} takes")
+
+
+def _division(parallelism: Parallelism, launcher: LauncherConfig, fleet: Fleet, place: str) -> Iterator[Problem]:
+    nodes, per_node = _shape(parallelism, launcher, fleet)
+    if nodes * per_node != parallelism.world:
+        yield _problem(
+            _where(parallelism, place),
+            f"{parallelism.world} GPUs",
+            f"at most {per_node}, or a multiple of {per_node} (the GPUs taken of a node)",
+            why="each node gives the same number",
+        )
+
+
+def _where(parallelism: Parallelism, place: str) -> str:
+    return f"{place}.parallelism" + (".tensor" if parallelism.pipeline == parallelism.data == 1 else "")
+
+
+def _problem(where: str, found: str, wanted: str, *, why: str = "", fix: str | None = None) -> Problem:
+    return Problem(where=where, rule="placement", found=found, wanted=wanted, why=why, fix=fix)
 
 
 def _shape(parallelism: Parallelism, launcher: LauncherConfig, fleet: Fleet) -> tuple[int, int]:
@@ -147,3 +210,11 @@ def _candidates(fleet: Fleet, launcher: LauncherConfig, per_node: int) -> tuple[
 
 def _allowed(host: Host, launcher: LauncherConfig) -> bool:
     return not launcher.nodelist or host.name in launcher.nodelist
+
+
+def _octets(host: Host) -> tuple[int, str]:
+    """By number where the address is one; names come after, as they are."""
+    try:
+        return int(ipaddress.ip_address(host.address)), host.name
+    except ValueError:
+        return 1 << 128, host.name

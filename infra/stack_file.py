@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 from hosts.fleet import Fleet
+from hosts.problem import Problem
 from hosts.schema import Reader, describe, nearest
-from infra.deployment import Argument, LauncherConfig, Parallelism
+from infra.deployment import Argument, LauncherConfig, Parallelism, Role, Router
 
 PREFIX = "slipway:"
 SECRETS = ("api-key", "munge-key")
 """What may stand under `slipway:secrets`, encrypted."""
 MAX_DEPTH = 8
+RELEASE = r"[0-9][0-9A-Za-z.+-]*"
+ROLE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+IMAGE = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,200}@sha256:[0-9a-f]{64}")
 PULUMI_KEYS = frozenset({"config", "encryptionsalt", "encryptedkey", "secretsprovider", "environment"})
 TIME = re.compile(r"(?:(?P<days>\d+)-)?\d{1,5}(?::\d{2}){0,2}")
 ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -147,8 +151,12 @@ def env(engine: Reader, key: str) -> Iterator[tuple[str, str]]:
 
 
 def launcher(reader: Reader, fleet: Fleet | None, names: tuple[str, ...]) -> LauncherConfig:
-    """What the launcher asks for; the partition is the fleet's where none is named."""
-    time = quoted(reader, "time", r"[0-9:-]{1,16}")
+    """What the launcher asks for; the partition is the fleet's where none is named.
+
+    All launchers read the same keys, so that another one is a change of its name; see `unused`.
+    """
+    name = reader.choice("name", names)
+    time = quoted(reader, "time", r"[0-9:-]{1,16}") if name == "slurm" or reader.has("time") else ""
     if time and not slurm_time_is_valid(time):
         reader.problem(
             reader.at("time"),
@@ -156,7 +164,7 @@ def launcher(reader: Reader, fleet: Fleet | None, names: tuple[str, ...]) -> Lau
             "a time as SLURM takes it: MINUTES[:SECONDS], HOURS:MINUTES:SECONDS, or DAYS-HOURS[:MINUTES[:SECONDS]]",
         )
     config = LauncherConfig(
-        name=reader.choice("name", names),
+        name=name,
         partition=reader.text(
             "partition", default=fleet.partition if fleet else "gpu", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.,-]*"
         ),
@@ -165,12 +173,29 @@ def launcher(reader: Reader, fleet: Fleet | None, names: tuple[str, ...]) -> Lau
         qos=reader.text("qos", default="", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.@-]*"),
         constraint=reader.text("constraint", default="", pattern=r"[A-Za-z0-9_.,&|()*\[\]-]+"),
         nodelist=tuple(filter(None, reader.text("nodelist", default="", pattern=r"[A-Za-z0-9_.,-]*").split(","))),
-        mem=reader.text("mem", default="", pattern=r"0|[1-9][0-9]{0,9}[KMGT]?"),
+        mem=reader.text("mem", default="", pattern=r"0|[1-9][0-9]{0,9}([KMGT]|[KMGT]i)?"),
         cpus=reader.number("cpus", default=0, low=1, high=4096),
         gpus=reader.number("gpus", default=0, low=1, high=64),
+        port=reader.number("port", default=0, low=1024, high=65535),
+        shm=reader.text("shm", default="", pattern=r"[1-9][0-9]{0,9}[KMGT]i?"),
     )
     reader.done()
     return config
+
+
+def unused(reader: Reader, name: str, used: tuple[str, ...]) -> Iterator[Problem]:
+    """A warning for what stands there and a launcher does not use; it does not harm, and another launcher may."""
+    ignored = [str(key) for key in reader.data if key not in ("name", *used)]
+    if ignored:
+        yield Problem(
+            level="warning",
+            rule="launcher",
+            where=reader.path_,
+            found=", ".join(ignored),
+            wanted=f"what the launcher {name} uses ({', '.join(used)})",
+            why="it has no effect",
+            fix="leave it out, unless this file is used with another launcher",
+        )
 
 
 def slurm_time_is_valid(text: str) -> bool:
@@ -194,8 +219,79 @@ def parallelism(top: Reader) -> Parallelism:
         pipeline=reader.number("pipeline", default=1, low=1, high=4096),
         data=reader.number("data", default=1, low=1, high=4096),
         expert=reader.flag("expert", default=False),
+        decode_context=reader.number("decode_context", default=1, low=1, high=4096),
     )
     reader.done()
+    if found.tensor % found.decode_context:
+        wanted = f"a divisor of tensor, {found.tensor}"
+        reader.problem(reader.at("decode_context"), str(found.decode_context), wanted, why="its ranks are tensor ranks")
+    return found
+
+
+def roles(top: Reader, known: tuple[str, ...], engine: str) -> tuple[Role, ...]:
+    """The parts of a deployment of several; each has nodes and a parallelism of its own."""
+    if not top.has("roles"):
+        top.raw("roles")
+        return ()
+    if not known:
+        top.raw("roles")
+        top.problem("$.roles", "several roles", f"one of them: {engine} has no roles", fix="take slipway:roles out")
+        return ()
+    if top.raw("parallelism") is not None:
+        top.problem("$.parallelism", "one beside slipway:roles", "the parallelism of each role, below it")
+    found: list[Role] = []
+    for name, reader in top.mapping("roles", names=ROLE_NAME):
+        if name not in known:
+            near = nearest(name, known)
+            top.problem(
+                reader.path_,
+                "an unknown role",
+                f"one of {', '.join(known)}, the roles of {engine}",
+                fix=near and f"did you mean {near}?",
+            )
+        found.append(
+            Role(
+                name=name,
+                nodes=reader.number("nodes", low=1, high=4096),
+                parallelism=parallelism(reader),
+                args=dict(arguments(reader, "args")),
+                env=dict(env(reader, "env")),
+            )
+        )
+        reader.done()
+    missing = [name for name in known if name not in {role.name for role in found}]
+    if missing and found:
+        top.problem("$.roles", f"{', '.join(role.name for role in found)}", f"{' and '.join(known)} of {engine}")
+    return tuple(found)
+
+
+def router(top: Reader) -> Router | None:
+    """What stands before the roles, where it is named."""
+    if not top.has("router"):
+        top.raw("router")
+        return None
+    reader = top.child("router")
+    found = Router(
+        name=reader.choice("name", ("sglang-router",)),
+        release=quoted(reader, "release", RELEASE),
+        args=dict(arguments(reader, "args")),
+    )
+    reader.done()
+    return found
+
+
+def image(top: Reader) -> str:
+    """A container image by digest, "" where none is named."""
+    found = top.text("image", default="")
+    if found and not IMAGE.fullmatch(found):
+        top.problem(
+            "$.image",
+            repr(found[:120]),
+            "an image by digest, NAME@sha256:<64 hexadecimal digits>",
+            why="a tag is another image tomorrow",
+            fix="ask your nodes' `podman image inspect --format '{{.Digest}}'`",
+        )
+        return ""
     return found
 
 

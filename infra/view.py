@@ -60,7 +60,7 @@ def _lines(d: Deployment) -> Iterator[str]:
     yield "stages"
     for stage in _stages(d):
         for hosts, keys in _grouped(stage):
-            yield f"  {stage.name} on {', '.join(hosts)}"
+            yield from _wrap(f"{stage.name} on {', '.join(hosts)}", 2)
             yield from _wrap(", ".join(keys), 4)
     if d.warnings:
         yield ""

@@ -1,22 +1,28 @@
-"""vLLM: `vllm serve` on one node, or one process a node that find each other over TCP."""
+"""vLLM: `vllm serve` on one node, one process a node that find each other over TCP, or one on a Ray cluster."""
 
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from hosts.problem import Problem
 from infra import paths
-from infra.command import Command, Word
+from infra.command import Command, Word, times
 from infra.deployment import Argument, Deployment
-from infra.engines import flag_table
-from infra.placement import Rank, place
-from infra.protocols import Rendezvous
+from infra.engines.options import layer_problems, refused, rendered, software_problems
+from infra.flags import table as flag_table
+from infra.placement import Placement, Rank, place
+from infra.protocols import Rendezvous, Within
 
 _PARALLELISM = "set it in slipway:parallelism"
 _PLAIN_HTTP = "readiness asks http://NODE:PORT; put TLS in front of it"
+_LAUNCHER = "leave it out: the launcher knows it"
 RESERVED: Mapping[str, str] = {
     "api-key": "leave it out: it is made on the host, or comes from slipway:secrets.api-key, and stands in no argv",
     "config": "write the options themselves in slipway:engine.args, where they are checked",
+    "data-parallel-address": _LAUNCHER,
     "data-parallel-size": _PARALLELISM,
+    "data-parallel-size-local": _PARALLELISM,
+    "data-parallel-start-rank": _LAUNCHER,
+    "decode-context-parallel-size": "set decode_context in slipway:parallelism",
     "enable-expert-parallel": _PARALLELISM,
     "grpc": _PLAIN_HTTP,
     "headless": "leave it out: Slipway sets it on all nodes but the first",
@@ -24,7 +30,7 @@ RESERVED: Mapping[str, str] = {
     "master-addr": "leave it out: it is the job's first node",
     "model": "set slipway:model",
     "nnodes": _PARALLELISM,
-    "node-rank": "leave it out: the launcher knows it",
+    "node-rank": _LAUNCHER,
     "pipeline-parallel-size": _PARALLELISM,
     "port": "set slipway:port",
     "root-path": "leave it out: readiness asks /v1 at the root",
@@ -34,13 +40,21 @@ RESERVED: Mapping[str, str] = {
     "uds": "leave it out: clients come over the network",
 }
 """Options that Slipway sets, or that would take the endpoint away from it; what to write instead."""
+BACKEND, RPC_PORT = "distributed-executor-backend", "data-parallel-rpc-port"
+DEFAULT_RPC_PORT = 29550
+"""vLLM's own default (vllm/config/parallel.py, all releases that have a table)."""
 
 
 class Vllm:
     """The engine `vllm`."""
 
     name: ClassVar[str] = "vllm"
-    rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp"})
+    rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp", "ray"})
+    roles: ClassVar[tuple[str, ...]] = ()
+
+    def unnamed(self, model: str) -> str:  # noqa: ARG002
+        """It is always told how clients call the model."""
+        return ""
 
     def releases(self) -> tuple[str, ...]:
         """The releases that have a flag table."""
@@ -51,41 +65,45 @@ class Vllm:
         yield from flag_table.load(self.name, release).problems(args, RESERVED)
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
-        """The environment must hold the release, and data parallelism must stay on one node."""
-        found = [package.split(" ")[2] for package in d.software.packages if package.startswith("pip vllm ")]
-        if found and found[0].partition("+")[0] != d.release:
-            yield Problem(
-                where="$.engine.release",
-                rule="environment",
-                found=d.release,
-                wanted=f"{found[0]}, which the environment {d.software.name} holds",
-                fix=f"set the release to {found[0].partition('+')[0]}, or name another environment",
-                source=f"infra/environments/{d.software.name}/requirements.txt",
+        """The environment must hold the release, and a replica must not be spread over nodes."""
+        yield from software_problems(d, "vllm")
+        yield from layer_problems(d)
+        placement, p = place(d), d.parallelism
+        if p.data > 1 and placement.nodes > 1 and placement.gpus_per_node % (p.tensor * p.pipeline):
+            yield refused(
+                "$.parallelism",
+                f"{p.data} replicas of {p.tensor * p.pipeline} GPUs each, on nodes of {placement.gpus_per_node}",
+                "replicas that lie inside one node",
+                why="each node starts whole replicas of its own",
+                fix="use tensor or pipeline parallelism across nodes without data parallelism, or fewer GPUs a replica",
             )
-        if d.software.requirements and not found:
-            yield Problem(
-                where="$.environment",
-                rule="environment",
-                found=f"{d.software.name}, which holds no vllm",
-                wanted=f"an environment with vllm {d.release}",
-                source=f"infra/environments/{d.software.name}/requirements.txt",
+        backend = d.args.get(BACKEND)
+        if d.launcher.name == "ray" and backend not in (None, "ray"):
+            yield refused(
+                f"$.engine.args.{BACKEND}", str(backend), "ray", why="the launcher is ray", fix="leave the option out"
             )
-        if d.parallelism.pipeline > d.model.architecture.layers:
-            yield Problem(
-                where="$.parallelism.pipeline",
-                rule="parallelism",
-                found=str(d.parallelism.pipeline),
-                wanted=f"at most {d.model.architecture.layers}, the model's layers",
+        config = d.args.get("speculative-config")
+        if d.draft and isinstance(config, Mapping) and "model" in config:
+            yield refused("$.engine.args.speculative-config.model", "a path beside slipway:draft", "one of them")
+        if d.draft and not isinstance(config, Mapping):
+            yield refused(
+                "$.draft",
+                f"{d.draft.name}, and no speculative-config",
+                "engine.args.speculative-config with method and num_speculative_tokens",
+                why="a draft alone has no effect",
             )
-        if d.parallelism.data > 1 and len(place(d).ranks) > 1:
-            yield Problem(
-                where="$.parallelism.data",
-                rule="parallelism",
-                found=f"{d.parallelism.data} replicas over {len(place(d).ranks)} nodes",
-                wanted="data parallelism inside one node",
-                why="each node would need an API server and a share of the ranks of its own",
-                fix="use tensor or pipeline parallelism across nodes",
-            )
+
+    def files(self, d: Deployment) -> Mapping[str, str]:  # noqa: ARG002
+        """It reads none."""
+        return {}
+
+    def router(self, d: Deployment, place: Placement) -> Command | None:  # noqa: ARG002
+        """Rank 0 answers."""
+        return None
+
+    def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
+        """It is the engine itself."""
+        return None
 
     def command(self, d: Deployment, rank: Rank) -> Command:
         """`vllm serve` of one node; the first node's has the API server, the others are headless."""
@@ -95,21 +113,23 @@ class Vllm:
             argv += ["--host", "0.0.0.0", "--port", str(d.port)]  # noqa: S104 - clients are on other machines; the key guards it
         else:
             argv += ["--headless"]
-        args = {"served-model-name": d.served_name, **d.args}
-        argv += flag_table.render(
-            table.flags["--served-model-name"], "served-model-name", args.pop("served-model-name")
-        )
+        args = {"served-model-name": d.served_name, **_with_draft(d)}
+        argv += rendered(table, {"served-model-name": args.pop("served-model-name")})
         argv += _parallelism(d)
-        if rank.nodes > 1:
-            if "distributed-executor-backend" not in args:
-                argv += ["--distributed-executor-backend", "mp"]
-            argv += ["--nnodes", str(rank.nodes), "--node-rank", rank.index, "--master-addr", rank.head]
-        for name, value in args.items():
-            argv += flag_table.render(table.flags[f"--{name}"], name, value)
+        argv += _meeting(d, rank, args)
+        argv += rendered(table, args)
         env: dict[str, Word] = {"VLLM_CACHE_ROOT": f"{paths.cache(d)}/vllm", "VLLM_NO_USAGE_STATS": "1", **d.env}
         if rank.nodes > 1:
             env["VLLM_HOST_IP"] = rank.address
         return Command(argv=tuple(argv), env=env, secrets={"VLLM_API_KEY": "api-key"})
+
+
+def _with_draft(d: Deployment) -> dict[str, Argument]:
+    """The options, with the draft's folder where it is a model of the catalogue."""
+    config = d.args.get("speculative-config")
+    if d.draft is None or not isinstance(config, Mapping):
+        return dict(d.args)
+    return {**d.args, "speculative-config": {"model": paths.draft(d), **config}}
 
 
 def _parallelism(d: Deployment) -> Iterator[str]:
@@ -117,7 +137,27 @@ def _parallelism(d: Deployment) -> Iterator[str]:
     yield from ("--tensor-parallel-size", str(p.tensor))
     if p.pipeline > 1:
         yield from ("--pipeline-parallel-size", str(p.pipeline))
+    if p.decode_context > 1:
+        yield from ("--decode-context-parallel-size", str(p.decode_context))
     if p.data > 1:
         yield from ("--data-parallel-size", str(p.data))
     if p.expert:
         yield "--enable-expert-parallel"
+
+
+def _meeting(d: Deployment, rank: Rank, args: dict[str, Argument]) -> Iterator[Word]:
+    """How the ranks find each other; takes out of `args` what it says itself."""
+    if rank.rendezvous == "ray":
+        args.pop(BACKEND, None)
+        yield from (f"--{BACKEND}", "ray")
+    elif rank.nodes > 1 and d.parallelism.data > 1:
+        local = d.parallelism.data // rank.nodes
+        yield from ("--data-parallel-size-local", str(local))
+        if not rank.is_head:
+            yield from ("--data-parallel-start-rank", times(rank.index, local))
+        yield from ("--data-parallel-address", rank.head)
+        yield from (f"--{RPC_PORT}", str(args.pop(RPC_PORT, DEFAULT_RPC_PORT)))
+    elif rank.nodes > 1:
+        if BACKEND not in args:
+            yield from (f"--{BACKEND}", "mp")
+        yield from ("--nnodes", str(rank.nodes), "--node-rank", rank.index, "--master-addr", rank.head)

@@ -57,6 +57,10 @@ class Environment:
         return tuple(sorted({*conda, *pip}))
 
 
+IN_IMAGE = Environment(name="", lock="", requirements="", tools="")
+"""Of an engine that comes in a container image."""
+
+
 def names(folder: Path = FOLDER) -> tuple[str, ...]:
     """The environments that have a folder; one has an `environment.yml` or its pip part, `requirements.in`."""
     found = (path.name for path in folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name))

@@ -15,6 +15,7 @@ from infra import artifacts, paths, runtime
 from infra.command import Command, Var
 from infra.deployment import Deployment
 from infra.placement import ADDRESS, HEAD, Placement
+from infra.placement import place as placed
 from infra.protocols import Engine, Rendezvous
 from roles import render
 from roles.slurm import COMPLETIONS
@@ -27,6 +28,10 @@ class Slurm:
 
     name: ClassVar[str] = "slurm"
     offers: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp"})
+    options: ClassVar[tuple[str, ...]] = (
+        "partition", "time", "account", "qos", "constraint", "nodelist", "mem", "cpus", "gpus",
+    )  # fmt: skip
+    built: ClassVar[bool] = True
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
         """It needs a SLURM, its partition, and storage that the login host and the nodes share."""
@@ -53,6 +58,41 @@ class Slurm:
                 wanted="storage that the login host and all nodes see",
                 why="the job's script, log and key lie there, and SLURM chooses the node",
             )
+        if d.roles:
+            yield Problem(
+                where="$.launcher.name",
+                rule="launcher",
+                found=f"slurm with the roles {', '.join(role.name for role in d.roles)}",
+                wanted="a launcher that starts several roles (systemd)",
+                why="its job is one engine on all its nodes",
+            )
+        if d.image:
+            yield Problem(
+                where="$.image",
+                rule="launcher",
+                found="an image",
+                wanted="slipway:environment",
+                why="its job runs the engine from an environment on storage",
+                fix="use the launcher mpirun or systemd for an image",
+            )
+        yield from _limit_problems(d)
+
+    def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:
+        """The engine's own, each."""
+        return tuple(engine.command(d, rank) for rank in place.ranks)
+
+    def by_hand(self, d: Deployment, place: Placement, engine: Engine) -> tuple[tuple[str, str], ...]:
+        """Each rank's line on its node."""
+        lines = (Command(argv=command.argv, env=d.env).line() for command in self.commands(d, place, engine))
+        return tuple((rank.host or f"node {rank.index}", line) for rank, line in zip(place.ranks, lines, strict=True))
+
+    def files(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:
+        """The job's script."""
+        return {"job.sbatch": script(d, place, engine, self._mark(d, place, engine, ""))}
+
+    def _mark(self, d: Deployment, place: Placement, engine: Engine, key: str) -> str:
+        """The fingerprint of what the job is started from."""
+        return fingerprint(script(d, place, engine, ""), _manifest(d), d.software.digest, key)
 
     def stages(
         self, d: Deployment, place: Placement, engine: Engine, *, digests: Mapping[str, str]
@@ -60,8 +100,8 @@ class Slurm:
         """`launch` puts the job's files in its folder and submits, `ready` waits for a token; on the login host."""
         folder, user = paths.job_folder(d), paths.service_user(d.fleet)
         key = digests.get(API_KEY, "")
-        manifest = "".join(f"{line}\n" for line in d.model.files)
-        mark = fingerprint(script(d, place, engine, ""), manifest, d.software.digest, key)
+        manifest = _manifest(d)
+        mark = self._mark(d, place, engine, key)
         launch = (
             Directory(path=folder, mode="0750", owner=user, group=user, purge=True),
             SecretFile(path=paths.api_key(d), secret=API_KEY, digest=key, mode="0600", owner=user, group=user),
@@ -87,6 +127,11 @@ class Slurm:
         )
         login = d.fleet.login.name
         return Stage(name="launch", hosts={login: launch}), Stage(name="ready", hosts={login: (endpoint,)}, lock=False)
+
+
+def _manifest(d: Deployment) -> str:
+    """The text of the file that the job holds the weights to."""
+    return "".join(f"{line}\n" for line in d.model.files)
 
 
 def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
@@ -157,3 +202,40 @@ def _secrets(d: Deployment, command: Command) -> Iterator[dict[str, str]]:
     """The variables whose value the job reads from a file."""
     files = {API_KEY: paths.api_key(d)}
     yield from ({"variable": variable, "file": files[name]} for variable, name in sorted(command.secrets.items()))
+
+
+def _limit_problems(d: Deployment) -> Iterator[Problem]:
+    """What the queue would never start: more than its partition, QOS or account gives, as the fleet's file has it."""
+    limits, nodes = d.fleet.limits, placed(d)
+    if limits is None:
+        return
+    asked = (
+        ("time", "minutes", minutes(d.launcher.time), minutes(limits.max_time)),
+        ("gpus", "GPUs", nodes.gpus, limits.gpus),
+        ("cpus", "CPUs", d.launcher.cpus * nodes.nodes, limits.cpus),
+    )
+    for key, unit, wanted, given in asked:
+        if given and wanted > given:
+            yield Problem(
+                where=f"$.launcher.{key}",
+                rule="limits",
+                found=f"{wanted} {unit}",
+                wanted=f"at most {given}, what the queue gives",
+                why="the job would wait for ever (PartitionTimeLimit, QOSMaxGRESPerUser, AssocGrpCpuLimit)",
+                source=f"hosts/inventory/{d.fleet.name}.yaml",
+            )
+
+
+def minutes(time: str) -> int:
+    """A time as SLURM takes it, in whole minutes; 0 for none."""
+    days, dash, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":") if part]
+    if not parts:
+        return 0
+    if dash:
+        hours, minute = parts[0], parts[1] if len(parts) > 1 else 0
+    elif len(parts) == 3:
+        hours, minute = parts[0], parts[1]
+    else:
+        hours, minute = 0, parts[0]
+    return int(days or 0) * 1440 + hours * 60 + minute

@@ -17,16 +17,16 @@ hosts:
   login: {{role: login, address: 192.0.2.10, user: ops}}
   n1:
     {{address: 192.0.2.21, user: ops, cpus: 224, memory_mib: 2000000,
-     gpus: {{count: 8, model: NVIDIA H200, memory_mib: 143771}}}}
+     gpus: {{count: 8, model: NVIDIA B300, memory_mib: 275040}}}}
   n2:
     {{address: 192.0.2.22, user: ops, cpus: 224, memory_mib: 2000000,
-     gpus: {{count: 8, model: NVIDIA H200, memory_mib: 143771}}}}
+     gpus: {{count: 8, model: NVIDIA B300, memory_mib: 275040}}}}
 """
 STACK = """
 config:
   slipway:fleet: ours
   slipway:model: kimi-k2
-  slipway:engine: {name: vllm, release: "0.19.1", args: {max-model-len: 65536}}
+  slipway:engine: {name: vllm, release: "0.19.1", args: {max-model-len: 65536, trust-remote-code: true}}
   slipway:launcher: {name: slurm, time: "24:00:00"}
   slipway:parallelism: {tensor: 8}
   slipway:environment: engine

@@ -62,7 +62,7 @@ def test_somebody_elses_slurm_gets_no_cluster_stages(tmp_path: Path) -> None:
 
 def test_two_stacks_of_one_fleet_render_equal_cluster_stages(tmp_path: Path) -> None:
     one = parse(parse_yaml(STACK), tmp_path)
-    other = parse(changed("parallelism.tensor", 4), tmp_path, stack="other")
+    other = parse(changed("parallelism.tensor", 16), tmp_path, stack="other")
     assert cluster_stages(one.fleet, DIGESTS) == tuple(stages(one)[n] for n in ("base", "storage", "munge", "slurm"))
     for name in ("base", "storage", "munge", "slurm"):
         assert stages(one)[name] == stages(other)[name]

@@ -11,6 +11,8 @@ from infra import environments
 from tests.unit.stacks import SOFTWARE
 from tests.unit.stacks import environments as folders
 
+UNPINNED = {"sglang-0.5.23", "sglang-0.5.9", "sglang-kt-0.7.2", "vllm-0.19.1-ray", "vllm-0.33.0"}
+"""Environments that can be previewed and not brought up: nobody has solved them yet."""
 LOCK = """version: 7
 environments:
   default:
@@ -71,6 +73,11 @@ def test_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", environments.names())
 def test_shipped_environments_are_pinned(name: str) -> None:
     found = environments.load(name)
-    assert found.requirements
     assert found.tools
-    assert any(package.startswith("pip vllm ") for package in found.packages)
+    asked = (environments.FOLDER / name / "requirements.in").read_text().splitlines()
+    package, _, version = next(line for line in asked if "==" in line and line[0] != "#").partition("==")
+    assert name.startswith(f"{package}-{version.partition('+')[0]}")
+    if name in UNPINNED:
+        assert not found.requirements
+    else:
+        assert any(line.startswith(f"pip {package} {version}") for line in found.packages)

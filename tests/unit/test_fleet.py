@@ -198,3 +198,46 @@ def test_a_written_file_keeps_its_order_and_reads_back() -> None:
     text = fleet.dump({**RIGHT, "partition": "on", "price_per_gpu_hour": "2.50", "wheels": "010"})
     assert text.startswith("slurm: ours\nstorage:\n")
     assert parse_yaml(text) == {**RIGHT, "partition": "on", "price_per_gpu_hour": "2.50", "wheels": "010"}
+
+
+NAMESPACE = {
+    "namespace": "aic",
+    "volume": "weights",
+    "quota": {"memory_mib": 1024, "gpus": 2},
+    "node_selector": {"a": "b"},
+}
+
+
+def test_what_engines_ask_of_a_machine_and_queues_and_namespaces_of_a_job() -> None:
+    data = changed(
+        ("hosts.n1.cores", 112),
+        ("hosts.n1.numa_nodes", 2),
+        ("hosts.n1.cpu_flags", ["avx2", "amx_int8"]),
+        ("limits", {"max_time": "2-00:00:00", "gpus": 16}),
+        ("kubernetes", NAMESPACE),
+    )
+    f = fleet.parse("test", data, "test.yaml")
+    assert (f.host("n1").cores, f.host("n1").numa_nodes, f.host("n1").cpu_flags) == (112, 2, ("avx2", "amx_int8"))
+    assert (f.host("n2").cores, f.host("n2").cpu_flags) == (0, ())
+    assert f.limits == fleet.Limits(max_time="2-00:00:00", gpus=16)
+    assert f.kubernetes is not None
+    assert (f.kubernetes.quota.memory_mib, f.kubernetes.quota.cpus) == (1024, 0)
+    assert f.kubernetes.node_selector == (("a", "b"),)
+    assert f.managed == (f.login,)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where"),
+    [
+        ("hosts.n1.cores", 0, "$.hosts.n1.cores"),
+        ("hosts.n1.cpu_flags", "avx2", "$.hosts.n1.cpu_flags"),
+        ("hosts.n1.cpu_flags", ["AVX 2"], "$.hosts.n1.cpu_flags"),
+        ("limits", {"max_time": "a day"}, "$.limits.max_time"),
+        ("limits", {"gpu": 8}, "$.limits.gpu"),
+        ("kubernetes", {**NAMESPACE, "namespace": "A"}, "$.kubernetes.namespace"),
+        ("kubernetes", {**NAMESPACE, "quota": {"memory": "1Gi"}}, "$.kubernetes.quota.memory"),
+        ("kubernetes", {**NAMESPACE, "node_selector": {"a": 1}}, "$.kubernetes.node_selector"),
+    ],
+)
+def test_what_is_wrong_there(path: str, value: object, where: str) -> None:
+    assert [text.partition(":")[0] for text in problems(changed((path, value)))] == [where]

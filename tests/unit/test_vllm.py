@@ -1,5 +1,6 @@
 """vLLM's command line, and the arguments that the pinned release refuses."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import pytest
 
 from hosts.errors import InputError
 from hosts.schema import parse_yaml
+from infra import spec
 from infra.command import Var
 from infra.deployment import Argument, Deployment, Parallelism
-from infra.engines.flag_table import load, render
 from infra.engines.vllm import RESERVED, Vllm
+from infra.flags.table import load, render
 from infra.placement import place
 from tests.unit.stacks import SOFTWARE, STACK, changed, parse, shipped
 
@@ -50,6 +52,51 @@ def test_two_nodes(tmp_path: Path) -> None:
     assert isinstance(env["VLLM_HOST_IP"], Var)
 
 
+def test_data_parallel_over_nodes_has_a_head_and_headless_ranks(tmp_path: Path) -> None:
+    d = replace(parse(parse_yaml(STACK), tmp_path), parallelism=Parallelism(data=16, expert=True))
+    head, follower = argv(d, 0), argv(d, 1)
+    for words in (head, follower):
+        line = " ".join(words)
+        assert "--tensor-parallel-size 1 --data-parallel-size 16 --enable-expert-parallel" in line
+        assert "--data-parallel-size-local 8" in line
+        assert "--data-parallel-address n1 --data-parallel-rpc-port 29550" in line
+        assert "--nnodes" not in words
+    assert "--data-parallel-start-rank" not in head
+    at = follower.index("--data-parallel-start-rank")
+    assert follower[at + 1] == "8"
+    assert "--headless" in follower
+
+
+def test_a_replica_lies_inside_a_node(tmp_path: Path) -> None:
+    d = replace(parse(parse_yaml(STACK), tmp_path), parallelism=Parallelism(tensor=2, data=4))
+    fleet = replace(
+        d.fleet, hosts=tuple(replace(host, gpus=host.gpus and replace(host.gpus, count=5)) for host in d.fleet.hosts)
+    )
+    assert list(Vllm().problems(d)) == []
+    odd = replace(d, fleet=fleet, parallelism=Parallelism(tensor=2, data=5))
+    (problem,) = Vllm().problems(odd)
+    assert (problem.where, problem.wanted) == ("$.parallelism", "replicas that lie inside one node")
+
+
+def test_on_ray_there_is_one_command() -> None:
+    d = spec.load("k2-vllm-tp16-ray")
+    words = argv(d)
+    assert words[words.index("--distributed-executor-backend") + 1] == "ray"
+    assert "--nnodes" not in words
+    wrong = replace(d, args={**d.args, "distributed-executor-backend": "mp"})
+    (problem,) = Vllm().problems(wrong)
+    assert problem.where == "$.engine.args.distributed-executor-backend"
+
+
+def test_a_draft_is_named_by_its_folder(tmp_path: Path) -> None:
+    d = parse(parse_yaml(STACK), tmp_path)
+    drafted = replace(d, draft=d.model, args={"speculative-config": {"method": "eagle3", "num_speculative_tokens": 3}})
+    words = argv(drafted)
+    given = json.loads(words[words.index("--speculative-config") + 1])
+    assert given == {"model": "/shared/models/kimi-k2", "method": "eagle3", "num_speculative_tokens": 3}
+    assert [p.where for p in Vllm().problems(replace(drafted, args={}))] == ["$.draft"]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -75,7 +122,7 @@ def test_how_a_value_is_written(name: str, value: Argument, words: list[str]) ->
 
 REFUSED: list[tuple[str, Argument, str]] = [
     ("swap-space", 32, "the last release read that has it is 0.17.1, 0.18.1 has not"),
-    ("swap-space", 32, "kv-offloading-size (GiB) with kv-offloading-backend: native"),
+    ("swap-space", 32, "kv-offloading-size GIB kv-offloading-backend native"),
     ("skip-non-local-expert-weights", True, "no release that was read has it"),
     ("skip-non-local-expert-weights", True, "enable-ep-weight-filter"),
     ("numa-bind", True, "it came after this release; 0.22.1 has it"),

@@ -1,0 +1,191 @@
+"""How each engine divides a GPU's memory between weights, work and KV cache: by its own arithmetic."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infra.ledger import defaults, kv, overhead, weights
+from infra.ledger.kv import Cache, Pool
+from infra.ledger.overhead import Load
+from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
+from infra.ledger.weights import Shards, Stage
+from infra.precision import DTYPE_BYTES
+
+GIB = 1 << 30
+CONTEXT_GIB = 0.51
+"""A CUDA context (reference/hardware)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """One GPU of one pipeline stage, in GiB; `usable` is what the engine allows itself, `kv` below 0 what it lacks."""
+
+    stage: int
+    usable: float
+    weights: Mapping[str, float]
+    activations: float
+    other: float
+    kv: float
+    tokens: int
+    sequence_gib: float
+    """KV of one sequence of the longest length."""
+    token_bytes: float
+    outside: float
+    """What the engine leaves alone."""
+
+    @property
+    def weights_gib(self) -> float:
+        """All weights."""
+        return sum(self.weights.values())
+
+
+def divide(r: FitRequest) -> Division:
+    """The fullest GPU: that of the stage with room for the fewest tokens."""
+    extra_last = r.engine not in ("vllm", "trtllm")
+    all_stages = weights.stages(r.model.architecture.layers, r.pipeline, extra_last=extra_last)
+    found = [_stage(r, n, stage) for n, stage in enumerate(all_stages)]
+    return min(found, key=lambda d: (d.kv - d.sequence_gib, d.tokens) if d.kv <= 0 else (0.0, d.tokens))
+
+
+def _stage(r: FitRequest, index: int, stage: Stage) -> Division:
+    parts = _weights(r, stage)
+    held = sum(parts.values())
+    cache = _cache(r)
+    draft = r.draft.architecture if r.draft else None
+    pool = kv.pool(r.model.architecture, stage, cache, draft)
+    load = load_of(r)
+    activations, outside = overhead.activations_gib(r.model.architecture, load), overhead.outside_gib(load)
+    if r.engine == "vllm":
+        usable = defaults.utilization(r) * r.gpu.total_gib
+        other = outside + overhead.graphs_gib(load)
+        room = usable - held - activations - other
+        if r.kv_cache_gib:
+            room, usable = r.kv_cache_gib, held + activations + other + r.kv_cache_gib
+        tokens = pool.tokens(room * GIB, r.release)
+    elif r.engine == "trtllm":
+        other = CONTEXT_GIB + overhead.collectives_gib(load)
+        room = defaults.utilization(r) * (r.gpu.total_gib - held - activations - other)
+        usable = held + activations + other + max(room, 0.0)
+        tokens = _whole_blocks(room, pool, cache)
+    else:
+        before = r.gpu.total_gib - CONTEXT_GIB - overhead.collectives_gib(load)
+        share = defaults.utilization(r)
+        # What it does not take is for activations and graphs: neither is taken off again.
+        usable, other, activations = share * r.gpu.total_gib, share * (r.gpu.total_gib - before), 0.0
+        room = share * before - held
+        tokens = _sglang_tokens(r, stage, room, cache)
+    return Division(
+        stage=index,
+        usable=usable,
+        weights=parts,
+        activations=activations,
+        other=other,
+        kv=room,
+        tokens=tokens,
+        sequence_gib=_sequence_gib(r, stage, pool, cache),
+        token_bytes=kv.token_bytes(r.model.architecture, stage, cache, draft),
+        outside=r.gpu.total_gib - usable,
+    )
+
+
+def _weights(r: FitRequest, stage: Stage) -> Mapping[str, float]:
+    """GiB by component."""
+    shards = shards_of(r)
+    found = {n: size / GIB for n, size in weights.per_gpu(r.model, r.precision, shards, stage).items() if size}
+    if r.language_only:
+        found.pop("vision", None)
+    if r.draft and stage.ends:
+        drafting = r.draft.bytes_by_component
+        found["draft"] = weights.draft_bytes(r.draft, drafting, shards, r.model.architecture.hidden) / GIB
+    return found
+
+
+def shards_of(r: FitRequest) -> Shards:
+    """Over how many ranks the engine cuts each kind of weight."""
+    a, ranks = r.model.architecture, r.tensor * r.data
+    shared_out = ranks if r.engine == "vllm" or r.dp_attention else r.tensor
+    whole_tower = not a.vision_sharded if r.data_encoder is None else r.data_encoder
+    tensor = ranks if r.dp_attention else r.tensor
+    dense, embedding, head = tensor, tensor, tensor
+    if r.dp_attention:
+        # Embeddings are whole on each rank of SGLang's attention data parallelism, lm_head is cut over all of them.
+        embedding = 1 if r.engine != "trtllm" else tensor
+        dense = r.dense_tensor or tensor
+    here = 1.0
+    if r.engine in KT_ENGINES and r.kt and a.experts:
+        here = min(1.0, r.kt.gpu_experts / a.experts)
+    return Shards(
+        attention=r.tensor,
+        experts=shared_out,
+        whole_experts=r.expert,
+        shared=tensor,
+        dense=dense,
+        embedding=embedding,
+        head=head,
+        vision=1 if whole_tower else r.tensor,
+        experts_here=here,
+        redundant_experts=r.redundant_experts,
+    )
+
+
+def _cache(r: FitRequest) -> Cache:
+    size = DTYPE_BYTES.get(r.dtype.lower(), 2.0)
+    return Cache(
+        ranks=r.tensor,
+        element=kv.element_bytes(r.kv_dtype, size),
+        kv_dtype=r.kv_dtype,
+        block=defaults.block_tokens(r),
+        context_ranks=r.decode_context,
+        sequence=defaults.sequence(r),
+        batched_tokens=defaults.batched_tokens(r),
+        state_bytes=size,
+        shared_blocks=bool(r.prefix_caching),
+        release=r.release,
+    )
+
+
+def load_of(r: FitRequest) -> Load:
+    """What decides about activations and the rest."""
+    return Load(
+        release=r.release if r.engine == "vllm" else "",
+        rocm=r.gpu.rocm,
+        ranks=r.tensor,
+        peers=r.tensor * (r.data if r.model.architecture.experts else 1),
+        sequences=min(defaults.sequences(r), defaults.batched_tokens(r)),
+        batched_tokens=defaults.batched_tokens(r),
+        vision=r.model.architecture.has_vision and not r.language_only,
+        eager=r.eager,
+    )
+
+
+def _whole_blocks(room_gib: float, pool: Pool, cache: Cache) -> int:
+    return int(room_gib * GIB // pool.block_bytes) * cache.block if room_gib > 0 and pool.block_bytes else 0
+
+
+SGLANG_MAMBA_SHARE = 0.9
+"""`--mamba-full-memory-ratio`: recurrent state over KV cache."""
+SGLANG_WINDOW_SHARE = 0.8
+"""`--swa-full-tokens-ratio`: tokens of sliding layers over those of full ones."""
+
+
+def _sglang_tokens(r: FitRequest, stage: Stage, room_gib: float, cache: Cache) -> int:
+    """`max_total_num_tokens` as SGLang's log prints it (model_runner_kv_cache_mixin.py 0.5.9)."""
+    a = r.model.architecture
+    draft = r.draft.architecture if r.draft else None
+    cell = kv.token_bytes(a, stage, cache, draft) / cache.context_ranks
+    room = room_gib * GIB
+    if a.layers_of("M") or a.layers_of("L"):
+        room /= 1 + SGLANG_MAMBA_SHARE
+    if room <= 0 or not cell:
+        return 0
+    found = int(room // cell) // cache.block * cache.block
+    return min(found, r.most_tokens) if r.most_tokens else found
+
+
+def _sequence_gib(r: FitRequest, stage: Stage, pool: Pool, cache: Cache) -> float:
+    """KV of the longest sequence; what an engine that was told `auto` needs is one block."""
+    if r.max_model_len == AUTO:
+        return pool.block_bytes / GIB
+    if r.engine == "vllm":
+        return pool.sequence_bytes / GIB
+    cell = kv.token_bytes(r.model.architecture, stage, cache, r.draft.architecture if r.draft else None)
+    return cell * cache.sequence / cache.context_ranks / GIB

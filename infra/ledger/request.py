@@ -1,0 +1,288 @@
+"""What a ledger is asked: one model, one engine release, GPUs to cut it over, and the options that decide memory."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hosts.errors import InputError
+from hosts.problem import Problem
+from hosts.schema import nearest
+from infra import model as models
+from infra import precision as precisions
+from infra.deployment import Parallelism
+from infra.ledger.gpus import GPUS, Gpu, named, of_memory
+from infra.model import Model
+from infra.precision import Precision
+
+ENGINES = ("vllm", "sglang", "sglang-kt", "kt-kernel", "trtllm")
+KT_ENGINES = ("sglang-kt", "kt-kernel")
+AUTO = -1
+"""As `max_model_len`: the engine takes the longest that fits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kt:
+    """KTransformers: experts on the host. `cpu`: "avx512", "avx2" or "avxvnni", "" where it is not known."""
+
+    method: str = "RAWINT4"
+    gpu_experts: int = 0
+    threadpools: int = 2
+    chunked_prefill: int = 0
+    prefill_threshold: int = 0
+    cpu: str = ""
+    kernel: str = ""
+    """Release of kt-kernel, where it differs from the engine's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One limit of a queue or namespace.
+
+    `what` is gpus, nodes, cpus (of all nodes together), memory_gib (of all), node_memory_gib, storage_gib or time_s.
+    """
+
+    what: str
+    most: float
+    of: str
+    """Whose it is: "partition gpu", "QOS normal", "account x", "namespace aic"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitRequest:
+    """One question. 0, "" and None are "not said": the engine's release decides, or it is not held against anything.
+
+    `tensor` and `data` are as in `Parallelism`: world = tensor * pipeline * data GPUs. SGLang's attention data
+    parallelism (`--tp-size 16 --dp-size 16 --enable-dp-attention`) is tensor 1, data 16, `dp_attention` here.
+    """
+
+    model: Model
+    engine: str
+    release: str
+    gpu: Gpu
+    gpus_per_node: int
+    nodes: int = 1
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    expert: bool = False
+    decode_context: int = 1
+    dtype: str = "auto"
+    quantization: str = ""
+    kv_dtype: str = "auto"
+    max_model_len: int = 0
+    max_num_seqs: int = 0
+    max_num_batched_tokens: int = 0
+    utilization: float = 0.0
+    draft: Model | None = None
+    dp_attention: bool = False
+    data_encoder: bool | None = None
+    """Whether each rank has the whole vision tower (`--mm-encoder-tp-mode data`); None: as the model class does."""
+    language_only: bool = False
+    eager: bool = False
+    prefix_caching: bool | None = None
+    redundant_experts: int = 0
+    dense_tensor: int = 0
+    """SGLang's `--moe-dense-tp-size`."""
+    block_size: int = 0
+    kv_cache_gib: float = 0.0
+    """A size of the cache that was given (`--kv-cache-memory-bytes`)."""
+    most_tokens: int = 0
+    """SGLang's `--max-total-tokens`."""
+    offload_gib: float = 0.0
+    """Host memory for KV (`--kv-offloading-size`), of the whole engine."""
+    kt: Kt | None = None
+    host_ram_gib: float | None = None
+    shm_gib: float | None = None
+    disk_gib: float | None = None
+    cpus: int = 0
+    time_s: int = 0
+    limits: tuple[Limit, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where in the user's file an option stands, by field; else problems name the option of `invoke fit`."""
+
+    @property
+    def world(self) -> int:
+        """GPUs in use."""
+        return self.tensor * self.pipeline * self.data
+
+    @property
+    def context(self) -> int:
+        """Tokens of the longest sequence."""
+        return self.max_model_len if self.max_model_len > 0 else self.model.architecture.context
+
+    @property
+    def precision(self) -> Precision:
+        """Bytes a parameter, by component."""
+        chosen = precisions.of(self.quantization) if self.quantization else self.model.bytes_by_component
+        return precisions.in_dtype(chosen, self.dtype)
+
+    def place(self, name: str) -> str:
+        """Where a problem with that field lies."""
+        return self.places.get(name, OPTIONS.get(name, f"--{name.replace('_', '-')}"))
+
+
+OPTIONS: Mapping[str, str] = {"model": "MODEL", "gpu": "--gpus", "quantization": "--quant"}
+
+
+def from_options(
+    model: str,
+    *,
+    engine: str = "vllm",
+    release: str = "",
+    gpus: str,
+    nodes: int = 1,
+    tensor: int = 0,
+    pipeline: int = 1,
+    data: int = 1,
+    expert: bool = False,
+    decode_context: int = 1,
+    dtype: str = "auto",
+    quant: str = "",
+    kv_dtype: str = "auto",
+    max_model_len: str = "",
+    max_num_seqs: int = 0,
+    max_num_batched_tokens: str = "",
+    utilization: float = 0.0,
+    draft: str = "",
+    host_ram_gib: float = 0.0,
+) -> FitRequest:
+    """The request that the words of `invoke fit` mean. Raises InputError with everything that is wrong with them."""
+    problems: list[Problem] = []
+    what = _model(model, "MODEL", problems)
+    drafting = _model(draft, "--draft", problems) if draft else None
+    per_node, gpu = _gpus(gpus, problems)
+    if engine not in ENGINES:
+        near = nearest(engine, ENGINES)
+        fix = f"did you mean {near}?" if near else None
+        problems.append(Problem(where="--engine", found=engine, wanted=f"one of {', '.join(ENGINES)}", fix=fix))
+    if quant and precisions.scheme(quant) is None:
+        known = ", ".join(precisions.SCHEMES)
+        problems.append(Problem(where="--quant", found=quant, wanted=f"one of {known}"))
+    if dtype.lower() not in precisions.DTYPE_BYTES:
+        known = ", ".join(precisions.DTYPE_BYTES)
+        problems.append(Problem(where="--dtype", found=dtype, wanted=f"one of {known}"))
+    if not 0 <= utilization <= 1:
+        problems.append(Problem(where="--utilization", found=f"{utilization:g}", wanted="a share from 0 to 1"))
+    counts = {"--nodes": nodes, "--pipeline": pipeline, "--data": data, "--decode-context": decode_context}
+    counts |= {"--tensor": tensor} if tensor else {}
+    for option, count in counts.items():
+        if not 1 <= count <= MOST:
+            problems.append(Problem(where=option, found=str(count), wanted=f"a number from 1 to {MOST}"))
+    amounts: dict[str, float] = {"--max-num-seqs": max_num_seqs, "--host-ram-gib": host_ram_gib, "--tensor": tensor}
+    for option, amount in amounts.items():
+        if amount < 0:
+            problems.append(Problem(where=option, found=f"{amount:g}", wanted="a number that is not negative"))
+    length = tokens(max_model_len, "--max-model-len", problems)
+    batched = tokens(max_num_batched_tokens, "--max-num-batched-tokens", problems)
+    if problems:
+        raise InputError(problems)
+    assert what is not None
+    assert gpu is not None
+    cut = parallelism(engine, tensor or 1, pipeline, data, expert=expert, gpus=per_node * nodes)
+    return FitRequest(
+        model=what,
+        engine=engine,
+        release=release or newest(engine),
+        gpu=gpu,
+        gpus_per_node=per_node,
+        nodes=nodes,
+        tensor=cut.tensor,
+        pipeline=cut.pipeline,
+        data=cut.data,
+        expert=expert,
+        decode_context=decode_context,
+        dtype=dtype,
+        quantization=quant,
+        kv_dtype=kv_dtype,
+        max_model_len=length,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=batched,
+        utilization=utilization,
+        draft=drafting,
+        dp_attention=cut.data > 1 and engine != "vllm" and (cut.tensor != (tensor or 1) or expert),
+        host_ram_gib=host_ram_gib or None,
+    )
+
+
+MOST = 4096
+
+
+def newest(engine: str) -> str:
+    """The newest release of an engine whose options are known."""
+    from infra.flags import table  # noqa: PLC0415 - the one look at that folder
+
+    return table.newest(engine)
+
+
+def parallelism(engine: str, tensor: int, pipeline: int, data: int, *, expert: bool, gpus: int) -> Parallelism:
+    """Slipway's sizes for an engine's own numbers.
+
+    SGLang and TensorRT-LLM count attention's replicas inside the tensor size: tp 16 with dp 16 is 16 GPUs, not 256.
+    """
+    inside = engine != "vllm" and data > 1 and tensor % data == 0 and tensor * pipeline == gpus
+    return Parallelism(tensor=tensor // data if inside else tensor, pipeline=pipeline, data=data, expert=expert)
+
+
+def tokens(text: str, where: str, problems: list[Problem]) -> int:
+    """A number of tokens as engines write it: 65536, 64k (thousands), 64K (of 1024), auto; 0 where it is not given."""
+    word = str(text).strip()
+    if not word:
+        return 0
+    if word in ("auto", "-1"):
+        return AUTO
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,3})?)([kKmM]?)", word)
+    size = round(float(found.group(1)) * UNITS[found.group(2)]) if found else 0
+    if size <= 0:
+        problems.append(
+            Problem(where=where, found=repr(text)[:40], wanted="a number of tokens, like 65536, 64k or auto")
+        )
+    return size
+
+
+UNITS = {"": 1, "k": 1000, "K": 1024, "m": 1000**2, "M": 1024**2}
+
+
+def _model(name: str, where: str, problems: list[Problem]) -> Model | None:
+    """A model of the catalogue by name or repository, or what a config.json says."""
+    try:
+        return models.find(name) or _file(name)
+    except InputError as error:
+        problems.extend(
+            Problem(where=where, found=f"{name}: {p.where}: {p.found}", wanted=p.wanted, why=p.why, fix=p.fix)
+            for p in error.problems
+        )
+    return None
+
+
+def _file(name: str) -> Model:
+    from pathlib import Path  # noqa: PLC0415 - a name of the catalogue needs none
+
+    path = Path(name)
+    if path.is_dir() or path.is_file():
+        return models.load_config(path)
+    near = nearest(name.lower(), models.names())
+    wanted = f"a model of the catalogue ({', '.join(models.names())}), its repository, or the path of a config.json"
+    raise InputError(
+        [Problem(where="$", found="neither", wanted=wanted, fix=f"did you mean {near}?" if near else None)]
+    )
+
+
+def _gpus(text: str, problems: list[Problem]) -> tuple[int, Gpu | None]:
+    """(GPUs a node, product) of `8xh200` or `8x139.8GiB`."""
+    found = re.fullmatch(r"(?:(\d{1,4})\s*[x×*]\s*)?(\S.*)", text.strip(), re.IGNORECASE)  # noqa: RUF001 - people write it
+    count = int(found.group(1) or 1) if found else 0
+    name = found.group(2) if found else ""
+    size = re.fullmatch(r"(\d{1,4}(?:\.\d{1,4})?)\s*(GiB|GB|G|Gi)", name, re.IGNORECASE)
+    gpu = of_memory(float(size.group(1))) if size else named(name)
+    if gpu is None or not count or gpu.total_gib <= 0:
+        near = nearest(name.lower(), list(GPUS))
+        problems.append(
+            Problem(
+                where="--gpus",
+                found=repr(text)[:60],
+                wanted=f"GPUs of a node, like 8xh200 or 8x139.8GiB; known are {', '.join(GPUS)}",
+                fix=f"did you mean {count or 8}x{near}?" if near else None,
+            )
+        )
+        return 0, None
+    return count, gpu

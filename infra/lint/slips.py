@@ -1,0 +1,62 @@
+"""What a shell would not read as its writer meant it, as problems."""
+
+from collections.abc import Iterator
+
+from hosts.problem import Problem
+from infra.lint.document import Document, Launch
+from infra.lint.lexer import Note
+
+_SOURCE = "POSIX shell, 2.2.1 Escape Character and 2.3 Token Recognition"
+_TEXTS = {
+    "blank": (
+        "a blank after the backslash",
+        "the backslash as the last character of its line",
+        "the shell takes the blank as a word and ends the command here; what follows is not part of it",
+        "delete what stands after the backslash at the end of line {line}",
+    ),
+    "missing": (
+        "no backslash at the end of the line, and options on the next one",
+        "a backslash at the end of every line but the last",
+        "the shell ends the command here, and runs the next line as a command of its own",
+        "end line {line} with a backslash",
+    ),
+    "comment": (
+        "a comment inside the command",
+        "comments before the command",
+        "the comment ends the command, for a backslash in or before it joins nothing; what follows is not part of it",
+        "move the comment of line {line} above the command",
+    ),
+    "quote": (
+        "a quote that is never closed",
+        "a closing quote",
+        "the shell reads on to the end of the file",
+        "close the quote of line {line}",
+    ),
+    "typographic": (
+        "a typographic quotation mark",
+        "\" or '",
+        "the shell takes it for a letter; word processors and web pages put it there",
+        "write straight quotes in line {line}",
+    ),
+}
+
+
+def of_launch(document: Document, launch: Launch) -> Iterator[Problem]:
+    """The slips in the lines of one command."""
+    lines = {token.line for token in launch.found.words}
+    for note in document.notes:
+        if launch.start_line <= note.line <= launch.end_line or note.line in lines:
+            yield _problem(note)
+
+
+def _problem(note: Note) -> Problem:
+    found, wanted, why, fix = _TEXTS[note.kind]
+    return Problem(
+        rule="shell",
+        where=f"line {note.line}",
+        found=found,
+        wanted=wanted,
+        why=why,
+        fix=fix.format(line=note.line),
+        source=_SOURCE,
+    )

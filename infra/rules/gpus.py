@@ -1,0 +1,56 @@
+"""What is known of GPUs by their names, and how many of them a command takes on one node."""
+
+import re
+
+from infra.rules.subject import Subject
+
+MOST_GPUS_A_NODE = 8
+"""Where nothing is said: no HGX or DGX node of the GPUs that these engines are built for has more."""
+_HOPPER = re.compile(r"(?<![a-z0-9])g?h(?:100|200|800|20)(?![0-9])", re.IGNORECASE)
+_BLACKWELL = re.compile(r"(?<![a-z0-9])g?b(?:100|200|300)(?![0-9])|rtx pro 6000|rtx ?50[0-9]0", re.IGNORECASE)
+_OLDER = re.compile(
+    r"(?<![a-z0-9])(?:a100|a800|a10|a6000|a40|l40s?|l4|v100|t4)(?![0-9a-z])|rtx ?[234]0[0-9]0", re.IGNORECASE
+)
+
+
+def generation(subject: Subject) -> str:
+    """ "hopper", "blackwell", "older"; "" where it is not known."""
+    name = subject.gpu or ""
+    kinds = (("hopper", _HOPPER), ("blackwell", _BLACKWELL), ("older", _OLDER))
+    return next((kind for kind, names in kinds if names.search(name)), "")
+
+
+def capacity(subject: Subject) -> int:
+    """The GPUs of one node, or the most that any has."""
+    return subject.gpus_per_node or MOST_GPUS_A_NODE
+
+
+def capacity_text(subject: Subject) -> str:
+    """The capacity as a problem names it."""
+    if subject.gpus_per_node:
+        return f"the {subject.gpus_per_node} of one node"
+    return f"{MOST_GPUS_A_NODE}, more than which no node has"
+
+
+def uses_ray(subject: Subject) -> bool:
+    """Whether vLLM's ranks are placed by Ray."""
+    backends = (subject.options.get("distributed-executor-backend"), subject.options.get("data-parallel-backend"))
+    return "ray" in backends
+
+
+def vllm_gpus_a_node(subject: Subject) -> int | None:
+    """The GPUs that one `vllm serve` process takes on its node; None where Ray or the run decides."""
+    p, world = subject.parallelism, subject.world
+    nodes, local = subject.count("nnodes", 1), subject.count("data-parallel-size-local", 0)
+    if p is None or world is None or nodes is None or local is None or uses_ray(subject):
+        return None
+    if "distributed-executor-backend" in subject.options and subject.text("distributed-executor-backend") != "mp":
+        return None
+    if nodes > 1:
+        return world // nodes
+    one = world // p.data
+    if "data-parallel-size-local" in subject.options:
+        return one * local
+    if "data-parallel-rank" in subject.options or subject.given("data-parallel-external-lb"):
+        return one
+    return one * p.data

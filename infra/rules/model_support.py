@@ -1,0 +1,226 @@
+"""Which release serves which model, with which parsers, and what its own code needs."""
+
+from collections.abc import Iterator
+
+from infra.rules.recognise import family, is_another_makers
+from infra.rules.rule import SGLANG, TRTLLM, VLLM, Breach, Rule
+from infra.rules.subject import Subject
+
+_RECIPE = "vllm-project/recipes, moonshotai/Kimi-K2.5.md; MoonshotAI/Kimi-K2.5, docs/deploy_guidance.md"
+
+
+def kind(s: Subject) -> str:
+    """The Kimi family that the command serves; "" where it is another or not certain."""
+    return family(s.model.repo if s.model else s.written_model)
+
+
+def _too_old(s: Subject, wanted_family: str, oldest: str) -> Iterator[Breach]:
+    here = kind(s)
+    if here == wanted_family or (wanted_family == "kimi-k2" and here.startswith("kimi-k2")):
+        yield Breach(
+            options=("model", "model-path"),
+            found=f"{here} on {s.engine} {s.release}",
+            wanted=f"{s.engine} {oldest} or newer",
+            fix=f"pin {oldest} or newer",
+        )
+
+
+def _k25_vllm(s: Subject) -> Iterator[Breach]:
+    yield from _too_old(s, "kimi-k2.5", "0.15.1")
+
+
+def _k2_vllm(s: Subject) -> Iterator[Breach]:
+    if kind(s) != "kimi-k2.5":
+        yield from _too_old(s, "kimi-k2", "0.10.0")
+
+
+def _k25_sglang(s: Subject) -> Iterator[Breach]:
+    yield from _too_old(s, "kimi-k2.5", "0.5.9")
+
+
+def _int4_trtllm(s: Subject) -> Iterator[Breach]:
+    if s.model is not None and s.model.quantization == "compressed-tensors-int4":
+        yield Breach(
+            options=("model",),
+            found=f"{s.model.name}, whose experts are compressed-tensors INT4",
+            wanted="a checkpoint that TensorRT-LLM loads: FP8 or NVFP4",
+            fix="serve the INT4 checkpoint with vLLM or SGLang, or take an NVFP4 one",
+        )
+
+
+def _tool_parser(s: Subject) -> Iterator[Breach]:
+    parser = s.text("tool-call-parser")
+    if not parser or "tool-parser-plugin" in s.options:
+        return
+    if kind(s) and parser not in ("kimi_k2", "auto"):
+        yield Breach(
+            options=("tool-call-parser",),
+            found=f"{parser} for {kind(s)}",
+            wanted="kimi_k2",
+            fix="write --tool-call-parser kimi_k2",
+            edit=s.edit("tool-call-parser", add=(("--tool-call-parser", "kimi_k2"),)),
+        )
+    elif parser == "kimi_k2" and is_another_makers(s.asked_model or ""):
+        yield Breach(
+            options=("tool-call-parser",), found=f"kimi_k2 for {s.asked_model}", wanted="the parser of that model"
+        )
+
+
+def _reasoning_parser(s: Subject) -> Iterator[Breach]:
+    parser, here = s.text("reasoning-parser"), kind(s)
+    if not parser or "reasoning-parser-plugin" in s.options:
+        return
+    if here and parser not in ("kimi_k2", "auto"):
+        yield Breach(
+            options=("reasoning-parser",),
+            found=f"{parser} for {here}",
+            wanted="kimi_k2",
+            fix="write --reasoning-parser kimi_k2",
+            edit=s.edit("reasoning-parser", add=(("--reasoning-parser", "kimi_k2"),)),
+        )
+    elif parser == "kimi_k2" and is_another_makers(s.asked_model or ""):
+        yield Breach(
+            options=("reasoning-parser",), found=f"kimi_k2 for {s.asked_model}", wanted="the parser of that model"
+        )
+
+
+def _no_reasoning(s: Subject) -> Iterator[Breach]:
+    if s.text("reasoning-parser") == "kimi_k2" and kind(s) in ("kimi-k2-instruct", "kimi-k2-base"):
+        yield Breach(
+            options=("reasoning-parser",),
+            found=f"a reasoning parser for {kind(s)}, which does not think aloud",
+            wanted="none",
+            fix="leave it out",
+            edit=s.edit("reasoning-parser"),
+        )
+
+
+def _remote_code(s: Subject) -> Iterator[Breach]:
+    option = "trust_remote_code" if s.engine == "trtllm" else "trust-remote-code"
+    if not kind(s) or option in s.options or s.given("skip-tokenizer-init"):
+        return
+    if s.engine == "trtllm":
+        unread = s.config is None and "config" in s.options
+        if unread or (s.config is not None and s.config.get("trust_remote_code") is True):
+            return
+    yield Breach(
+        found=f"{kind(s)} without --{option}",
+        wanted=f"--{option}",
+        fix=f"add --{option}",
+        edit=s.edit(add=((f"--{option}",),)),
+    )
+
+
+def _quantization_flag(s: Subject) -> Iterator[Breach]:
+    asked = s.text("quantization")
+    held = {"compressed-tensors-int4": ("compressed-tensors",), "fp8-block": ("fp8",)}
+    if asked and s.model and s.model.quantization in held and not asked.startswith(held[s.model.quantization]):
+        right = held[s.model.quantization][0]
+        yield Breach(
+            options=("quantization",),
+            found=f"{asked} for {s.model.name}, whose config.json says {right}",
+            wanted=right,
+            fix="leave it out: it comes from the checkpoint",
+            edit=s.edit("quantization"),
+        )
+
+
+def _encoder_of_text_model(s: Subject) -> Iterator[Breach]:
+    here = kind(s)
+    if here.startswith("kimi-k2-") and "mm-encoder-tp-mode" in s.options:
+        yield Breach(
+            options=("mm-encoder-tp-mode",),
+            found=f"a vision encoder's mode for {here}, which has no encoder",
+            wanted="a model with a vision encoder",
+            fix="leave it out",
+            edit=s.edit("mm-encoder-tp-mode"),
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        name="model-release",
+        engines=VLLM,
+        below="0.15.0",
+        title="Kimi-K2.5 on a vLLM without its class",
+        why="KimiK25ForConditionalGeneration is in 0.15.1 and not in 0.13.0",
+        source="vllm 0.15.1, vllm/model_executor/models/kimi_k25.py",
+        check=_k25_vllm,
+    ),
+    Rule(
+        name="model-release",
+        engines=VLLM,
+        below="0.10.0rc1",
+        title="Kimi-K2 on a vLLM below 0.10.0",
+        why="its guide wants v0.10.0rc1 or later",
+        source="MoonshotAI/Kimi-K2, docs/deploy_guidance.md",
+        check=_k2_vllm,
+    ),
+    Rule(
+        name="model-release",
+        engines=frozenset({"sglang"}),
+        below="0.5.9",
+        title="Kimi-K2.5 on an SGLang without its class",
+        why="the class came in 0.5.9",
+        source="sglang 0.5.9, sglang/srt/models/kimi_k25.py",
+        check=_k25_sglang,
+    ),
+    Rule(
+        name="model-quantization",
+        engines=TRTLLM,
+        title="an INT4 checkpoint of compressed-tensors on TensorRT-LLM",
+        why="TensorRT-LLM has no loader for it",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/quantization/mode.py; docs/source/deployment-guide",
+        check=_int4_trtllm,
+    ),
+    Rule(
+        name="tool-parser-model",
+        engines=VLLM | SGLANG,
+        title="a parser of tool calls that is another model's",
+        why="tool calls come back as plain text",
+        source=_RECIPE,
+        check=_tool_parser,
+    ),
+    Rule(
+        name="reasoning-parser-model",
+        engines=VLLM | SGLANG,
+        title="a parser of reasoning that is another model's",
+        why="reasoning is not told from the answer",
+        source=_RECIPE,
+        check=_reasoning_parser,
+    ),
+    Rule(
+        name="reasoning-parser-instruct",
+        engines=VLLM | SGLANG,
+        level="warning",
+        title="a parser of reasoning for an instruct model",
+        why="a text without an end of reasoning is taken for reasoning as a whole",
+        source="MoonshotAI/Kimi-K2, docs/deploy_guidance.md; vllm 0.19.1, vllm/reasoning/kimi_k2_reasoning_parser.py",
+        check=_no_reasoning,
+    ),
+    Rule(
+        name="trust-remote-code",
+        engines=VLLM | SGLANG | TRTLLM,
+        title="a Kimi model without --trust-remote-code",
+        why="its tokenizer and processor are code in the checkpoint",
+        source=_RECIPE,
+        check=_remote_code,
+    ),
+    Rule(
+        name="quantization-model",
+        engines=VLLM | SGLANG,
+        title="a quantisation that is not the checkpoint's",
+        why="ValueError: the method in the model's config does not match the argument",
+        source="vllm 0.19.1, vllm/config/model.py: _verify_quantization",
+        check=_quantization_flag,
+    ),
+    Rule(
+        name="encoder-of-text-model",
+        engines=VLLM,
+        level="warning",
+        title="a mode of the vision encoder for a text model",
+        why="there is no encoder, so it does nothing",
+        source="config.json of Kimi-K2",
+        check=_encoder_of_text_model,
+    ),
+)

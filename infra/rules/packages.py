@@ -1,0 +1,323 @@
+"""Packages: what a document installs, and what of it can't be together with what it runs."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from infra.rules.gpus import uses_ray
+from infra.rules.release import key
+from infra.rules.rule import VLLM, Breach, Rule
+from infra.rules.script import Flaw, Script, ScriptRule, Step
+from infra.rules.subject import Subject
+
+_REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)(\[[\w,. -]*\])?\s*((?:[=<>!~]=?=?[^;@ ]+)?)(?:[;@ ].*)?")
+_CLAUSE = re.compile(r"(===?|<=|>=|!=|~=|<|>)\s*([0-9][\w.*]*)")
+_INSTALLERS = (("pip", "install"), ("pip3", "install"), ("uv", "add"), ("conda", "install"), ("mamba", "install"))
+_WITH_VALUE = frozenset(
+    {
+        "-c",
+        "-f",
+        "-i",
+        "-n",
+        "-p",
+        "-r",
+        "-t",
+        "--channel",
+        "--extra-index-url",
+        "--find-links",
+        "--index-url",
+        "--name",
+    }
+    | {"--constraint", "--prefix", "--python", "--requirement", "--target", "--torch-backend", "--index"}
+)
+
+REQUIRES: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("vllm", "0.10.0"): {"transformers": ">=4.53.2", "torch": "==2.7.1", "huggingface-hub": ">=0.33.0"},
+    ("vllm", "0.19.1"): {
+        "transformers": ">=4.56.0,!=5.0.*,!=5.1.*,!=5.2.*,!=5.3.*,!=5.4.*,!=5.5.0",
+        "torch": "==2.10.0",
+    },
+    ("vllm", "0.33.0"): {"transformers": ">=5.16.1,<5.21.0", "torch": "==2.14.0", "huggingface-hub": ">=1.31.0"},
+    ("sglang", "0.4.9.post6"): {"transformers": "==4.54.0", "torch": "==2.7.1"},
+    ("sglang", "0.5.9"): {"transformers": "==4.57.1", "torch": "==2.9.1"},
+    ("sglang", "0.5.10.post1"): {"transformers": "==5.3.0", "torch": "==2.9.1"},
+    ("sglang", "0.5.23"): {"transformers": "==5.19.0", "torch": "==2.14.1"},
+    ("sglang-kt", "0.7.2"): {"torch": "==2.9.1", "transformers-kt": "==5.6.0.post6", "kt-kernel": "==0.7.2"},
+    ("kt-kernel", "0.7.2"): {"torch": "==2.9.1"},
+}
+"""`Requires-Dist` of the wheels, as far as documents pin against it."""
+
+
+def installed(steps: Sequence[Step]) -> dict[str, str]:
+    """What is asked of each distribution that these commands install; extras are keys of their own: "vllm[bench]"."""
+    found: dict[str, str] = {}
+    for step in steps:
+        for word in _requirements(step.words):
+            asked = _REQUIREMENT.fullmatch(word)
+            if asked:
+                name = re.sub(r"[-_.]+", "-", asked[1]).lower()
+                found[name] = asked[3].replace(" ", "") or found.get(name, "")
+                for extra in (asked[2] or "").strip("[]").split(","):
+                    if extra.strip():
+                        found[f"{name}[{extra.strip()}]"] = ""
+    return found
+
+
+def _requirements(words: Sequence[str]) -> Iterator[str]:
+    """The requirements among the words of an installation; nothing where it is none."""
+    names = [word.rpartition("/")[2] for word in words]
+    start = next((n + 2 for n in range(len(names) - 1) if tuple(names[n : n + 2]) in _INSTALLERS), 0)
+    skip = False
+    for given in words[start:] if start else ():
+        word = given.replace(" ", "")
+        if skip or word.startswith("-") or "/" in word or "$" in word or word.endswith((".whl", ".txt", ".")):
+            skip = not skip and word in _WITH_VALUE
+            continue
+        yield word
+
+
+def satisfies(version: str, clauses: str) -> bool:
+    """Whether a version is within `>=4.56,!=5.0.*,<5.6`."""
+    here = key(version)
+    for operator, bound in _CLAUSE.findall(clauses):
+        prefix = bound.removesuffix(".*")
+        same = here == key(bound) if prefix == bound else version == prefix or version.startswith(f"{prefix}.")
+        wrong = {
+            "==": not same,
+            "===": not same,
+            "!=": same,
+            ">=": here < key(bound),
+            "<=": here > key(bound),
+            "<": here >= key(bound),
+            ">": here <= key(bound),
+            "~=": here < key(bound) or not version.startswith(f"{bound.rpartition('.')[0]}."),
+        }[operator]
+        if wrong:
+            return False
+    return True
+
+
+def pinned(asked: str) -> str:
+    """The one version that `==0.19.1` allows; "" where it allows several."""
+    found = re.fullmatch(r"===?([0-9][\w.]*)(?:\+[\w.]+)?", asked)
+    return found[1] if found else ""
+
+
+def _ray(s: Subject) -> Iterator[Breach]:
+    if uses_ray(s) and "vllm" in s.packages and "ray" not in s.packages:
+        yield Breach(
+            options=("distributed-executor-backend", "data-parallel-backend"),
+            found="the Ray back end, and an environment into which ray is not installed",
+            wanted="ray beside vllm",
+            fix="pip install ray",
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        name="ray-installed",
+        engines=VLLM,
+        since="0.18.0",
+        title="the Ray back end in an environment without Ray",
+        why="ray is not among vLLM's dependencies since 0.18",
+        source="vllm 0.18.1 and 0.19.1: Requires-Dist",
+        check=_ray,
+    ),
+)
+
+
+def _hub_at_most(asked: Mapping[str, str]) -> str:
+    """A version of huggingface_hub that is the newest that the document lets in: "0.33", "0.36", or "" for today's."""
+    hub = asked.get("huggingface-hub", "")
+    exact = pinned(hub)
+    if exact:
+        return exact
+    upper = [bound for operator, bound in _CLAUSE.findall(hub) if operator in ("<", "<=", "~=")]
+    if any(key(bound) <= key("1.0") for bound in upper):
+        return "0.33" if any(key(bound) <= key("0.34") for bound in upper) else "0.36"
+    transformers = asked.get("transformers", "")
+    for (engine, release), needs in REQUIRES.items():
+        if pinned(asked.get(engine, "")) == release and pinned(needs.get("transformers", "")):
+            transformers = needs["transformers"]
+    bounds = [bound for operator, bound in _CLAUSE.findall(transformers) if operator in ("==", "<", "<=", "~=")]
+    return "0.36" if any(key(bound) <= key("5.0") for bound in bounds) else ""
+
+
+def _programs(script: Script, name: str) -> Iterator[tuple[Step, int]]:
+    for step in script.steps:
+        for n, word in enumerate(step.words):
+            if word.rpartition("/")[2] == name:
+                yield step, n
+                break
+
+
+def _hub_cli(script: Script) -> Iterator[Flaw]:
+    newest = _hub_at_most(installed(script.steps))
+    if newest and key(newest) < key("0.34"):
+        return
+    for step, at in _programs(script, "huggingface-cli"):
+        rest = list(step.words[at + 1 :])
+        if newest or not rest or rest[0].startswith("-"):
+            continue
+        yield Flaw(
+            place=step.place,
+            word="huggingface-cli",
+            found="huggingface-cli, and nothing that keeps huggingface_hub below 1.0",
+            wanted="hf",
+            fix=f"write {' '.join(_modern(rest))}",
+        )
+
+
+def _modern(words: Sequence[str]) -> Iterator[str]:
+    yield "hf"
+    skip = False
+    for word in words:
+        gone = word.partition("=")[0] in ("--local-dir-use-symlinks", "--resume-download")
+        if gone:
+            skip = word == "--local-dir-use-symlinks"
+        elif skip:
+            skip = False
+        else:
+            yield word
+
+
+def _hub_cli_old(script: Script) -> Iterator[Flaw]:
+    newest = _hub_at_most(installed(script.steps))
+    if newest and key(newest) >= key("0.34"):
+        for step, at in _programs(script, "huggingface-cli"):
+            yield Flaw(
+                place=step.place,
+                word="huggingface-cli",
+                found=f"huggingface-cli with huggingface_hub {newest}",
+                wanted="hf",
+                fix=f"write {' '.join(_modern(step.words[at + 1 :]))}",
+            )
+
+
+def _hf_too_new(script: Script) -> Iterator[Flaw]:
+    newest = _hub_at_most(installed(script.steps))
+    if newest and key(newest) < key("0.34"):
+        for step, _ in _programs(script, "hf"):
+            yield Flaw(
+                place=step.place,
+                word="hf",
+                found=f"hf with huggingface_hub {newest}",
+                wanted="huggingface_hub 0.34 or newer",
+                fix="install a newer huggingface_hub, or write huggingface-cli",
+            )
+
+
+def _place_of(script: Script, name: str) -> str:
+    """Where a distribution is installed last."""
+    places = [step.place for step in script.steps if name in installed([step])]
+    return places[-1] if places else ""
+
+
+def _two_sglangs(script: Script) -> Iterator[Flaw]:
+    asked = installed(script.steps)
+    apart = ("uninstall", "venv", "create", "docker", "virtualenv")
+    several = any(word in apart for step in script.steps for word in step.words)
+    if {"sglang", "sglang-kt"} <= asked.keys() and not several:
+        yield Flaw(
+            place=_place_of(script, "sglang-kt"),
+            word="sglang-kt",
+            found="sglang and sglang-kt in one environment",
+            wanted="one of them",
+            fix="pip uninstall -y sglang before sglang-kt is installed",
+        )
+
+
+def _two_transformers(script: Script) -> Iterator[Flaw]:
+    asked = installed(script.steps)
+    if "sglang-kt" in asked and "transformers" in asked:
+        yield Flaw(
+            place=_place_of(script, "transformers"),
+            word="transformers",
+            found="transformers beside sglang-kt",
+            wanted="transformers-kt alone, which sglang-kt brings",
+            fix="leave transformers out",
+        )
+
+
+def _outside(script: Script) -> Iterator[Flaw]:
+    asked = installed(script.steps)
+    for (engine, release), needs in REQUIRES.items():
+        if pinned(asked.get(engine, "")) != release:
+            continue
+        for name, wanted in needs.items():
+            version = pinned(asked.get(name, ""))
+            if version and not satisfies(version, wanted):
+                yield Flaw(
+                    place=_place_of(script, name),
+                    word=f"{name}=={version}",
+                    found=f"{name} {version} beside {engine} {release}",
+                    wanted=f"{name} {wanted}",
+                    fix=f"leave {name} out, or pin it within that",
+                )
+
+
+def _router(script: Script) -> Iterator[Flaw]:
+    asked = installed(script.steps)
+    for step in script.steps:
+        module = next((w for w in step.words if w.startswith("sglang_router.")), "")
+        if module and {"sglang", "sglang-kt"} & asked.keys() and "sglang-router" not in asked:
+            yield Flaw(
+                place=step.place,
+                word=module,
+                found=f"{module}, and an environment into which sglang-router is not installed",
+                wanted="sglang-router beside sglang",
+                fix="pip install sglang-router",
+            )
+
+
+SCRIPT_RULES: tuple[ScriptRule, ...] = (
+    ScriptRule(
+        name="huggingface-cli",
+        title="huggingface-cli where huggingface_hub is not kept below 1.0",
+        why="the program went with 1.0, which transformers 5 brings; the script would go on without the files",
+        source="huggingface_hub 0.34.4, 0.36.2, 1.0.1, 2.4.0: console scripts",
+        check=_hub_cli,
+    ),
+    ScriptRule(
+        name="huggingface-cli-deprecated",
+        level="warning",
+        title="huggingface-cli with huggingface_hub 0.34 to 0.36",
+        why="it prints that it is deprecated, and ignores --local-dir-use-symlinks",
+        source="huggingface_hub 0.34.4, 0.36.2: console scripts",
+        check=_hub_cli_old,
+    ),
+    ScriptRule(
+        name="hf",
+        title="hf with huggingface_hub below 0.34",
+        why="the program came with 0.34",
+        source="huggingface_hub 0.34.4: console scripts",
+        check=_hf_too_new,
+    ),
+    ScriptRule(
+        name="two-sglangs",
+        title="sglang and its fork sglang-kt in one environment",
+        why="both are the Python package sglang: the one installed last overwrites files of the other",
+        source="sglang-kt 0.7.2: RECORD; kvcache-ai/ktransformers, doc/en/Kimi-K2.5.md",
+        check=_two_sglangs,
+    ),
+    ScriptRule(
+        name="two-transformers",
+        title="transformers beside the fork of it that sglang-kt brings",
+        why="both are the Python package transformers",
+        source="sglang-kt 0.7.2: Requires-Dist transformers-kt",
+        check=_two_transformers,
+    ),
+    ScriptRule(
+        name="package-bounds",
+        title="a pin outside of what the pinned engine requires",
+        why="pip refuses to install the two together, or replaces what the engine was built against",
+        source="Requires-Dist of the engine's wheel",
+        check=_outside,
+    ),
+    ScriptRule(
+        name="router-installed",
+        title="sglang_router in an environment without sglang-router",
+        why="sglang does not depend on it",
+        source="sglang 0.5.23: Requires-Dist; sglang-router 0.3.2",
+        check=_router,
+    ),
+)

@@ -1,0 +1,83 @@
+"""TensorRT-LLM's YAML file, held against the classes of its release."""
+
+from collections.abc import Iterator, Mapping
+
+from infra.rules.rule import TRTLLM, Breach, Rule
+from infra.rules.subject import Subject
+
+RENAMED: Mapping[str, str] = {
+    "cuda_graph_config.padding_enabled": "enable_padding",
+    "use_cuda_graph": "cuda_graph_config",
+    "cuda_graph_padding_enabled": "cuda_graph_config.enable_padding",
+    "cuda_graph_batch_sizes": "cuda_graph_config.batch_sizes",
+    "cuda_graph_max_batch_size": "cuda_graph_config.max_batch_size",
+}
+"""Keys of older releases, and what they are now."""
+
+
+def _keys(s: Subject) -> Iterator[Breach]:
+    if s.config is None:
+        return
+    from infra.flags import table as tables  # noqa: PLC0415 - only where there is a file to hold
+    from infra.flags.shapes import Reader  # noqa: PLC0415
+
+    if s.release not in tables.releases(s.engine):
+        return
+    table = tables.load(s.engine, s.release)
+    if not table.root:
+        yield from _old_keys(s, s.config)
+        return
+    for fault in Reader(classes=table.classes).faults({"class": table.root}, s.config):
+        better = RENAMED.get(fault.where) or fault.better
+        yield Breach(
+            place=s.config_place,
+            found=f"{fault.where}: {fault.found}" if fault.found != fault.where else fault.where,
+            wanted=better or fault.wanted,
+            why=fault.why,
+            fix=f"write {better}" if better else None,
+        )
+
+
+def _old_keys(s: Subject, config: Mapping[str, object]) -> Iterator[Breach]:
+    """Keys that are gone for good, for a release whose classes are not known."""
+    for path, better in RENAMED.items():
+        value: object = config
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            yield Breach(place=s.config_place, found=path, wanted=better, fix=f"write {better}")
+
+
+def _twice(s: Subject) -> Iterator[Breach]:
+    pairs = (("tp_size", "tensor_parallel_size"), ("pp_size", "pipeline_parallel_size"))
+    for option, name in (*pairs, ("ep_size", "moe_expert_parallel_size")):
+        here, there = s.number(option), (s.config or {}).get(name)
+        if here is not None and isinstance(there, int) and here != there:
+            yield Breach(
+                options=(option,),
+                found=f"{here} on the command line, {there} in the file ({name})",
+                wanted="one of them",
+                fix=f"leave out --{option}",
+                edit=s.edit(option),
+            )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        name="trtllm-yaml",
+        engines=TRTLLM,
+        title="a key or a value of the YAML file that the release does not take",
+        why="its classes forbid keys that they don't know; padding_enabled became enable_padding in July 2025",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/llm_args.py: StrictBaseModel; NVIDIA/TensorRT-LLM#6003",
+        check=_keys,
+    ),
+    Rule(
+        name="trtllm-said-twice",
+        engines=TRTLLM,
+        level="warning",
+        title="a size that the command line and the YAML file give differently",
+        why="the file wins",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/commands/serve.py: update_llm_args_with_extra_dict",
+        check=_twice,
+    ),
+)

@@ -1,0 +1,105 @@
+"""A stack is proven before anything runs: the rendered command, the rules and the ledger, each with its `$.path`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hosts import fleet
+from hosts.errors import InputError
+from hosts.schema import load_yaml
+from infra import spec
+from infra.asked import gib
+from infra.proof import prove
+from tests.unit.test_catalogue import EXPECTED, read, refused
+
+REFUSED: list[tuple[str, str, object, str, str]] = [
+    ("dgx-h200", "engine.args.enable-eplb", True, "$.engine.args.enable-eplb", ""),
+    ("dgx-h200", "engine.args.max-model-len", 1000000, "$.engine.args.max-model-len", ""),
+    ("dgx-h200", "parallelism.tensor", 4, "$.fleet", "GiB a GPU"),
+    ("dgx-h200", "fleet", "h100-80", "$.fleet", "would not start"),
+    ("dgx-h200", "model", "kimi-k2", "$.", ""),
+    ("k2-vllm-dp16-ep", "fleet", "h100-80", "$.fleet", "GiB a GPU are missing"),
+    ("k2-vllm-tp16", "fleet", "h100-80", "$.engine.args", "one sequence of 131072 tokens"),
+    ("k25-kt-kernel-ice", "launcher.mem", "480Gi", "$.launcher.mem", "at least 6"),
+    ("k25-kt-kernel-ice", "engine.args.kt-method", "AMXINT4", "$.engine.args.kt-method", "AMX"),
+    ("k2-sglang-pd-4p12d", "roles.decode.args.ep-num-redundant-experts", 95, "$.roles.decode", ""),
+    ("eagle3-3node", "roles.target", {"nodes": 1, "parallelism": {"tensor": 8}}, "$.", "GiB a GPU"),
+]
+
+
+@pytest.mark.parametrize(("stack", "path", "value", "where", "says"), REFUSED, ids=lambda v: str(v)[:30])
+def test_what_can_not_work_is_refused(stack: str, path: str, value: object, where: str, says: str) -> None:
+    found = refused(stack, path, value)
+    assert any(problem.where.startswith(where) and says in str(problem) for problem in found), [str(p) for p in found]
+    assert all(problem.source for problem in found)
+
+
+WEIGHTS: list[tuple[str, str, float]] = [
+    ("dgx-h200", "", 71.9),
+    ("k2-vllm-tp16", "", 61.1),
+    ("k2-vllm-tp16-ray", "", 61.1),
+    ("k2-sglang-tp16", "", 61.1),
+    ("k2-vllm-dp16-ep", "", 73.3),
+    ("h100-k25-vllm-tp16", "", 37.4),
+    ("h100-k25-vllm-tp8-pp2", "", 36.5),
+    ("h100-k25-vllm-dp16-ep", "", 56.9),
+    ("h100-k2-vllm-tp16", "", 61.1),
+    ("eagle3-3node", "target", 37.4),
+]
+"""GiB of weights a GPU, from the tables of reference/engines.md 4.4."""
+
+
+@pytest.mark.parametrize(("stack", "role", "weights_gib"), WEIGHTS)
+def test_the_ledger_is_that_of_the_plan(stack: str, role: str, weights_gib: float) -> None:
+    assert prove(read(stack)).fits[role].gpu.weights_gib == pytest.approx(weights_gib, rel=0.01)
+
+
+@pytest.mark.parametrize("stack", EXPECTED)
+def test_each_part_that_serves_has_a_ledger_that_fits(stack: str) -> None:
+    d = read(stack)
+    proof = prove(d)
+    wanted = {
+        "eagle3-3node": {"target"},
+        "k2-sglang-pd-4p12d": {"prefill", "decode"},
+        "k2-ktransformers-legacy": set(),
+        "k2-ktransformers-legacy-amx": set(),
+    }.get(stack, {""})
+    assert set(proof.fits) == wanted
+    assert all(found.fits for found in proof.fits.values())
+    assert not [problem for problem in proof.problems if problem.level == "error"]
+
+
+def test_an_option_that_slipway_sets_and_the_release_lacks_names_where_it_comes_from() -> None:
+    d = replace(read("k2-vllm-tp16"), release="0.10.0")
+    wheres = {
+        problem.where for problem in prove(d).problems if problem.level == "error" and problem.token == "--nnodes"
+    }
+    assert wheres == {"$.launcher"}
+
+
+def test_what_runs_and_is_slower_is_a_warning() -> None:
+    d = read("k2-ktransformers", "engine.args.kt-threadpool-count", 4)
+    (found,) = (problem for problem in d.warnings if problem.where == "$.engine.args.kt-threadpool-count")
+    assert (found.level, found.token) == ("warning", "--kt-threadpool-count")
+
+
+def test_stand_ins_have_no_ledger() -> None:
+    assert prove(spec.load("lab")).fits == {}
+
+
+def test_amx_is_refused_on_machines_without_it(tmp_path: Path) -> None:
+    text = (fleet.INVENTORY / "kt-server.yaml").read_text()
+    (tmp_path / "kt-server.yaml").write_text(text.replace(", amx_tile, amx_int8, amx_bf16", ""))
+    file = spec.STACKS / "Pulumi.k2-ktransformers-amx.yaml"
+    with pytest.raises(InputError) as caught:
+        spec.parse("k2-ktransformers-amx", load_yaml(file), str(file), inventory=tmp_path)
+    assert "$.engine.args.kt-method" in {p.where for p in caught.value.problems if p.level == "error"}
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [("1800G", 1800), ("850Gi", 850), ("512000M", 500), ("2T", 2048), ("1024", 1), ("0", 0), ("", 0)],
+)
+def test_sizes(size: str, wanted: float) -> None:
+    assert gib(size) == wanted
