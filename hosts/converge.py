@@ -400,7 +400,7 @@ def _refuse(todo: Plan, facts: Facts) -> None:
         and not any(isinstance(e, Blocked) for e in facts.unreachable.values())
     ):
         raise Unreachable(
-            f"stage {todo.stage}: nothing was written on any host, because:\n"
+            f"stage {todo.stage}: nothing was written on any host in this stage, because:\n"
             + "\n".join(f"  {line}" for line in todo.blocked)
         )
     raise Blocked(todo.blocked)
