@@ -51,6 +51,8 @@ def check(table: FlagTable, words: Sequence[Token], *, module: bool = False, par
     command, so that nothing is missed.
     """
     words = tuple(words)
+    if "serve-model" in table.traits and not module and not partial:
+        table = replace(table, positionals=(("model_path", "?"),))
     skipped = 1 if "serve-optional" in table.traits and words and words[0].text == "serve" else 0
     seen, dotted = pieces(table, words[skipped:])
     reading = read(table, seen)

@@ -8,7 +8,7 @@ from infra.flags.finding import Edit, Finding
 from infra.flags.pieces import Piece, Sort
 from infra.flags.reading import Given, Reading
 from infra.flags.table import Flag, FlagTable
-from infra.flags.unknown import ambiguous_option, unknown_option
+from infra.flags.unknown import ambiguous_option, replaced_option, unknown_option
 from infra.flags.values import Refusal, not_one_of, typed
 from infra.flags.words import UNKNOWN, Token, Value
 
@@ -70,7 +70,7 @@ def _value(case: Case, flag: Flag, given: Given) -> tuple[Value, list[Finding]]:
         if not piece.known:
             values.append(UNKNOWN)
             continue
-        value, refusals = typed(case.table, flag, piece.text)
+        value, refusals = typed(case.table, flag, piece.text, given.name)
         values.append(value)
         found += [_refusal(case, flag, given, index, one) for one in refusals]
         if not refusals:
@@ -167,19 +167,22 @@ def _refused(case: Case, flag: Flag, given: Given) -> Finding:
 
 def _deprecated(case: Case, flag: Flag, given: Given) -> Finding:
     instead = flag.deprecated or ""
+    meant = replaced_option(case.table, given, case.reading.given)
     problem = _problem(
         case,
         given,
         found=given.written,
         wanted="an option that stays",
         why="it is deprecated and will go",
-        fix=f"write {instead}" if instead else None,
+        fix=meant.fix if meant else f"write {instead}" if instead else None,
         level="warning",
         rule="flag-deprecated",
         source=flag.source,
     )
     edit = None
-    if instead in case.table.spellings:
+    if meant is not None and meant.sure:
+        edit = Edit(drop=(given.name, *meant.drops), add=meant.groups)
+    elif instead in case.table.spellings:
         edit = Edit(drop=(given.name,), add=((instead, *(piece.text for piece in given.values)),))
     return Finding(problem=problem, edit=edit)
 
@@ -257,7 +260,8 @@ def missing(case: Case, words: Sequence[Token]) -> Iterator[Finding]:
         return
     where = words[0].where if words else "the command"
     for name, flag in case.table.flags.items():
-        if flag.required and not case.has(name):
+        seen = "serve-model" in case.table.traits and case.reading.positionals and name == "--model-path"
+        if flag.required and not case.has(name) and not seen:
             yield Finding(problem=_absent(case, where, name, "its parser insists on it"))
     needed = [name for name, how in case.table.positionals if how in ("1", "+")]
     for name in needed[len(case.reading.positionals) :]:

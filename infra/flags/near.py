@@ -34,4 +34,6 @@ def _plain(name: str) -> str:
 def _parts(name: str) -> frozenset[str]:
     """The words of a name, without the ones that say only on or off, and without plural."""
     words = re.split(r"[-_.\s]+", name.lower())
-    return frozenset(re.sub(r"(?<=..)s$", "", word) for word in words if word and word not in ("enable", "enabled", "use"))
+    return frozenset(
+        re.sub(r"(?<=..)s$", "", word) for word in words if word and word not in ("enable", "enabled", "use")
+    )

@@ -11,6 +11,7 @@ from infra.flags.table import Flag, FlagTable
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+$|-\d*\.\d+$")
 _SOUNDS_LIKE_A_SWITCH = re.compile(r"--(enable|disable|no|skip|use|trust|force|allow)[-_]")
+_SOUNDS_LIKE_OPTIONS = re.compile(r"(?i)arg|opt|flag|extra|param|\.\.\.|…|@|\*")
 _TRUTHS = frozenset(("true", "false"))
 
 Trouble = Literal["", "unknown", "ambiguous", "missing", "valued"]
@@ -64,6 +65,7 @@ class _Reader:
     index: int = 0
     loose: bool = False
     ended: bool = False
+    full: bool = False
     last: Given | None = None
     out: Reading = field(default_factory=Reading)
 
@@ -72,6 +74,7 @@ class _Reader:
             piece = self.pieces[self.index]
             sort = self._sort(piece)
             if sort is Sort.OPTION:
+                self._end_of_words()
                 self._option(piece)
                 self.loose = False
             elif sort is Sort.END:
@@ -92,7 +95,15 @@ class _Reader:
                 return Sort.ARGUMENT
         return sort
 
+    def _end_of_words(self) -> None:
+        """Argparse fills all positionals that it can from the first run of words, with none where they may be none."""
+        needed = sum(1 for _, how in self.table.positionals if how in ("1", "+"))
+        if not self.click and self.out.positionals and len(self.out.positionals) >= needed:
+            self.full = True
+
     def _room(self) -> bool:
+        if self.full:
+            return False
         most = sum(99 if how in ("*", "+") else 1 for _, how in self.table.positionals)
         return len(self.out.positionals) < most
 
@@ -100,9 +111,10 @@ class _Reader:
         self.index += 1
         if sort is Sort.OPEN:
             self.loose = True
-            self.out.open = True
-            if self._room() and not piece.certain.startswith("-"):
+            if self._room() and not piece.certain.startswith("-") and not _SOUNDS_LIKE_OPTIONS.search(piece.text):
                 self.out.positionals.append(piece)
+            else:
+                self.out.open = True
         elif self._room():
             self.out.positionals.append(piece)
         elif not self.loose:

@@ -20,6 +20,8 @@ class Replaced:
     """The option of the same command whose value `to` takes, instead of the value that was given."""
     by_value: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The words for one value each."""
+    drops: tuple[str, ...] = ()
+    """Options that go with it."""
     nest: str = ""
     """The key under which the value goes into the JSON of `to`."""
     fix: str = ""
@@ -230,6 +232,13 @@ _SGLANG: tuple[Replaced, ...] = (
     *_renamed("sglang", {"--nsa-decode": "--dsa-decode-backend", "--nsa-prefill": "--dsa-prefill-backend"}),
     *_renamed("sglang", {"--nsa-decode": "--nsa-decode-backend", "--nsa-prefill": "--nsa-prefill-backend"}),
     *_renamed("sglang", {"--nsa-decode-backend": "--dsa-decode-backend", "--nsa-prefill-backend": "--dsa-prefill-backend"}),
+    Replaced(
+        engine="sglang", flag="--enable-dp-attention", to="--attn-dp-size", copies="--dp-size", drops=("--dp-size",),
+        why="--attn-dp-size N says both --dp-size N and --enable-dp-attention",
+    ),
+    _instead(
+        "sglang", "--disable-cuda-graph", "--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled",
+    ),
     _instead("sglang", "--enable-flashinfer-moe", "--moe-runner-backend", "flashinfer_cutlass"),
     _instead("sglang", "--enable-flashinfer-cutlass-moe", "--moe-runner-backend", "flashinfer_cutlass"),
     _instead("sglang", "--enable-flashinfer-trtllm-moe", "--moe-runner-backend", "flashinfer_trtllm"),
@@ -299,6 +308,19 @@ _HUB: tuple[Replaced, ...] = (
     *_gone("huggingface-hub", "files always go into --local-dir itself", "--local-dir-use-symlinks"),
     *_gone("huggingface-hub", "downloads always resume", "--resume-download"),
 )
+
+VALUES: Mapping[tuple[str, str, str], str] = {
+    ("sglang", "--kv-cache-dtype", "fp8"): "fp8_e4m3",
+    ("sglang", "--dtype", "fp16"): "float16",
+    ("sglang", "--dtype", "bf16"): "bfloat16",
+    ("sglang", "--dtype", "fp32"): "float32",
+    ("sglang", "--reasoning-parser", "deepseek_r1"): "deepseek-r1",
+    ("vllm", "--dtype", "fp16"): "float16",
+    ("vllm", "--dtype", "bf16"): "bfloat16",
+    ("vllm", "--dtype", "fp32"): "float32",
+    ("vllm", "--kv-cache-dtype", "bf16"): "bfloat16",
+}
+"""Values that people write for others: engine, option, value."""
 
 REPLACED: Mapping[str, tuple[Replaced, ...]] = {
     "vllm": _VLLM,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hosts.schema import describe
 from infra.flags.near import nearest_name
+from infra.flags.replaced import VALUES
 from infra.flags.shapes import Reader, within
 from infra.flags.table import Flag, FlagTable
 from infra.flags.words import Value
@@ -33,7 +34,7 @@ class Refusal:
     level: str = "error"
 
 
-def typed(table: FlagTable, flag: Flag, text: str) -> tuple[Value, tuple[Refusal, ...]]:
+def typed(table: FlagTable, flag: Flag, text: str, name: str = "") -> tuple[Value, tuple[Refusal, ...]]:
     """The value of one word, and what is wrong with it."""
     if text in flag.also or ("None" in flag.also and text == ""):
         return (None if text in ("", "None") else text), ()
@@ -45,23 +46,24 @@ def typed(table: FlagTable, flag: Flag, text: str) -> tuple[Value, tuple[Refusal
     value, refusal = _scalar(kind, text)
     if refusal:
         return text, (refusal,)
-    return _held(flag, value, text)
+    return _held(table, name, flag, value, text)
 
 
-def _held(flag: Flag, value: Value, text: str) -> tuple[Value, tuple[Refusal, ...]]:
+def _held(table: FlagTable, name: str, flag: Flag, value: Value, text: str) -> tuple[Value, tuple[Refusal, ...]]:
     """Choices and bounds."""
     said = text.lower().replace("-", "_") if flag.folded else str(value)
     if flag.choices and said not in flag.choices:
-        return value, (not_one_of(text, flag.choices),)
+        better = VALUES.get((table.engine.removesuffix("-kt"), name, text.lower()))
+        return value, (not_one_of(text, flag.choices, better if better in flag.choices else None),)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if flag.limits and number and not within(flag.limits, value):  # type: ignore[arg-type]
         return value, (Refusal(found=text, wanted=f"a number {flag.limits}", fix=_ratio(flag, value)),)
     return (said if flag.folded else value), ()
 
 
-def not_one_of(text: str, names: tuple[str, ...]) -> Refusal:
+def not_one_of(text: str, names: tuple[str, ...], better: str | None = None) -> Refusal:
     """A text that is none of the names."""
-    near = nearest_name(text, names)
+    near = better or nearest_name(text, names)
     return Refusal(
         found=describe(text),
         wanted=f"one of {', '.join(names)}",
