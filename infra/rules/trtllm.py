@@ -31,6 +31,7 @@ def _keys(s: Subject) -> Iterator[Breach]:
         better = RENAMED.get(fault.where) or fault.better
         yield Breach(
             place=s.config_place,
+            word=fault.path[-1] if fault.path else None,
             found=f"{fault.where}: {fault.found}" if fault.found != fault.where else fault.where,
             wanted=better or fault.wanted,
             why=fault.why,
@@ -45,7 +46,9 @@ def _old_keys(s: Subject, config: Mapping[str, object]) -> Iterator[Breach]:
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None:
-            yield Breach(place=s.config_place, found=path, wanted=better, fix=f"write {better}")
+            yield Breach(
+                place=s.config_place, word=path.rpartition(".")[2], found=path, wanted=better, fix=f"write {better}"
+            )
 
 
 def _twice(s: Subject) -> Iterator[Breach]:
