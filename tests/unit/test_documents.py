@@ -160,7 +160,8 @@ TOOLS = "--enable-auto-tool-choice --tool-call-parser kimi_k2"
 TP16 = f"# start ray on node 0 and node 1\n{SERVE_K2} --tensor-parallel-size 16 {TOOLS}\n"
 DATA = (
     "--data-parallel-size 16 --data-parallel-size-local 8 --data-parallel-address $MASTER_IP "
-    "--data-parallel-rpc-port $PORT --enable-expert-parallel --max-num-batched-tokens 8192 --max-num-seqs 256 --gpu-memory-utilization 0.85"
+    "--data-parallel-rpc-port $PORT --enable-expert-parallel --max-num-batched-tokens 8192 --max-num-seqs 256 "
+    "--gpu-memory-utilization 0.85"
 )
 DP16 = f"""{SERVE_K2} {DATA} {TOOLS}
 vllm serve $MODEL_PATH --headless --data-parallel-start-rank 8 --port 8000 --served-model-name kimi-k2 \\
@@ -332,7 +333,8 @@ TORCHSPEC = (
     "python -m sglang.launch_server --model-path moonshotai/Kimi-K2.5 --tp-size 16 --nnodes 2 --node-rank $NODE_RANK "
     "--dist-init-addr $DIST_INIT_ADDR --dist-timeout 600 --host 0.0.0.0 --port 12346 --context-length 262144 "
     "--mem-fraction-static 0.85 --enable-multimodal --enable-metrics --tool-call-parser kimi_k2 "
-    """--reasoning-parser kimi_k2 --trust-remote-code --model-loader-extra-config '{"enable_multithread_load": true, "num_threads": 32}' """
+    "--reasoning-parser kimi_k2 --trust-remote-code "
+    """--model-loader-extra-config '{"enable_multithread_load": true, "num_threads": 32}' """
     "--disable-flashinfer-autotune"
 )
 OTHERS = (
