@@ -11,6 +11,7 @@ from infra.ledger.limits import limit_problems
 from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
 
 SOURCE = "reference/engines.md 4.4"
+SMALL = 0.01
 KT_TIGHT = 1.15
 """kt-kernel was seen to want more than is computed while it loads (engines.md 5: ask for 750 to 800 GiB)."""
 
@@ -41,6 +42,15 @@ class Fit:
         found |= {"activations": self.gpu.activations, "context, collectives": self.gpu.other}
         found |= {"KV cache": max(0.0, self.gpu.kv), "left alone": max(0.0, self.gpu.outside)}
         return {name: size for name, size in found.items() if size > 0}
+
+    @property
+    def picture(self) -> Mapping[str, float]:
+        """`parts` for a person: what is smaller than one percent of the GPU stands together."""
+        least = SMALL * self.request.gpu.total_gib
+        small = {name: size for name, size in self.gpu.weights.items() if size < least}
+        large = {name: size for name, size in self.parts.items() if name in self.gpu.weights and name not in small}
+        together = {"other weights": sum(small.values())} if small else {}
+        return large | together | {n: size for n, size in self.parts.items() if n not in self.gpu.weights}
 
     def to_json(self) -> dict[str, object]:
         """The fixed shape of DESIGN.md 1, and a few keys more."""

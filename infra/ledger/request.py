@@ -112,8 +112,9 @@ class FitRequest:
 
     @property
     def precision(self) -> Precision:
-        """Bytes a parameter, by component."""
-        chosen = precisions.of(self.quantization) if self.quantization else self.model.bytes_by_component
+        """Bytes a parameter, by component; a quantisation that only names the loader's method changes nothing."""
+        known = precisions.scheme(self.quantization) if self.quantization else None
+        chosen = precisions.of(known) if known else self.model.bytes_by_component
         return precisions.in_dtype(chosen, self.dtype)
 
     def place(self, name: str) -> str:

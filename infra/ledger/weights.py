@@ -29,6 +29,10 @@ class Shards:
     experts_here: float = 1.0
     """Share of the routed experts that lies on GPUs at all (KTransformers: the rest is on the host)."""
     redundant_experts: int = 0
+    expert_row_pad: int = 0
+    """Bytes that the engine adds to each row of the experts' first matrices."""
+    absorbs: bool = True
+    """Whether MLA's kv_b is kept once more in the form that decoding takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +167,8 @@ def _mla(a: Architecture, p: Precision, s: Shards) -> Iterator[tuple[str, float]
     kv_b = a.kv_lora_rank * a.heads * (a.qk_nope_head_dim + a.v_head_dim)
     rest = (a.q_lora_rank or wide) * query + kv_b + a.heads * a.v_head_dim * a.hidden
     yield "attention", rest * p.attention / s.attention
-    yield "absorbed kv_b", kv_b * p.plain / s.attention
+    if s.absorbs:
+        yield "absorbed kv_b", kv_b * p.plain / s.attention
     if a.index_heads:
         indexer = a.index_head_dim * (a.q_lora_rank * a.index_heads + a.hidden) + a.hidden * a.index_heads
         yield "attention, replicated", indexer * p.attention
@@ -172,7 +177,8 @@ def _mla(a: Architecture, p: Precision, s: Shards) -> Iterator[tuple[str, float]
 def _experts(a: Architecture, p: Precision, s: Shards) -> Iterator[tuple[str, float]]:
     hidden = a.expert_hidden or a.hidden
     one = a.mlp_matrices * hidden * a.expert_intermediate
-    yield "routed experts", rank_experts(a, s) * one * p.routed
+    rows = (a.mlp_matrices - 1) * a.expert_intermediate
+    yield "routed experts", rank_experts(a, s) * (one * p.routed + rows * s.expert_row_pad)
     if a.expert_hidden:
         yield "router", 2 * a.hidden * a.expert_hidden * p.dense
     yield "router", (a.hidden + 1) * a.experts * p.router
