@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from infra.deployment import Parallelism
 from infra.flags.check import Checked, Option
 from infra.flags.words import UNKNOWN
 from infra.rules import launch
 from infra.rules.recognise import recognise
-from infra.rules.subject import Subject, normal
+from infra.rules.subject import Parallelism, Subject, normal
 
 POSITIONAL: Mapping[str, str] = {"vllm": "model", "trtllm": "model", "kt-kernel": "model"}
 """The name under which an engine's one positional argument is asked for."""

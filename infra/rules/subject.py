@@ -1,12 +1,15 @@
 """What a rule looks at: one engine command, and all that is known of where it would run."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from infra.deployment import Parallelism
 from infra.flags.finding import Edit
-from infra.model import Model
+
+if TYPE_CHECKING:  # a lint must start fast, and a model brings the reading of YAML
+    from infra.model import Model
 
 Held = TypeVar("Held")
 
@@ -28,6 +31,21 @@ TRTLLM_NAMES: Mapping[str, str] = {
     "extra_llm_api_options": "config",
 }
 """The same for trtllm-serve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallelism:
+    """The sizes that a command's options mean, as its engine counts them (a stack's are in infra/deployment.py)."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    expert: bool = False
+
+    @property
+    def world(self) -> int:
+        """The number of GPUs."""
+        return self.tensor * self.pipeline * self.data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
