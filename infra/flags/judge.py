@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hosts.problem import Level, Problem
 from infra.flags.finding import Edit, Finding
+from infra.flags.near import nearest_name
 from infra.flags.pieces import Piece, Sort
 from infra.flags.reading import Given, Reading
 from infra.flags.table import Flag, FlagTable
@@ -84,6 +85,10 @@ def _registered(case: Case, flag: Flag, given: Given, index: int) -> Iterator[Fi
     plugin = any(one.name.endswith("-parser-plugin") for one in case.reading.given)
     if not flag.registered or text in flag.registered or text in ("", "None") or plugin or case.reading.open:
         return
+    if not given.name.endswith("-parser"):
+        lowered = {name.lower() for name in flag.registered}
+        if text.lower() in {*lowered, "auto", "none"} or "." in text or nearest_name(text, flag.registered) is None:
+            return
     used = given.name != "--tool-call-parser" or case.has("--enable-auto-tool-choice")
     level: Level = "error" if used or case.partial or "--enable-auto-tool-choice" not in case.table.flags else "warning"
     refusal = not_one_of(text, flag.registered)

@@ -155,6 +155,9 @@ def _typed(keywords: Mapping[str, Any], note: Mapping[str, Any], size: str) -> d
     nargs = keywords.get("nargs")
     if nargs is not None and not isinstance(nargs, Opaque):
         entry["many"] = {"+": "words", "*": "any", "?": "maybe"}.get(str(nargs), str(nargs))
+    known = _choices(keywords.get("metavar")) or list(note.get("names") or ())
+    if known and kind == "text":
+        entry["registered"] = known
     choices = _choices(keywords.get("choices"))
     if choices and kind != "any":
         entry["choices"] = choices

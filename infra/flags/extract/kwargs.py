@@ -5,7 +5,7 @@ from typing import Any
 
 from infra.flags.extract.hints import Annotated, Hint, shape
 from infra.flags.extract.program import Module
-from infra.flags.extract.records import NO_DEFAULT, fields
+from infra.flags.extract.records import NO_DEFAULT, fields, validated
 from infra.flags.extract.run import Frame, Interpreter
 from infra.flags.extract.values import ClassRef, Opaque
 
@@ -16,15 +16,27 @@ NOTE = "slipway"
 def get_kwargs(interpreter: Interpreter, cls: ClassRef, rules: "Rules") -> dict[str, dict[str, Any]]:
     """The keywords for `add_argument` of each field of a class."""
     made: dict[str, dict[str, Any]] = {}
+    free, nullable = validated(interpreter, cls)
     for name, one in fields(interpreter, cls).items():
         hints = Annotated(rules.folded(one.annotation.hints), one.annotation.limits, one.annotation.skipped)
         keywords = rules.keywords(name, hints)
         keywords["default"] = None if one.default is NO_DEFAULT else one.default
         classes: dict[str, ClassRef] = {}
-        note = {"limits": one.limits, "shape": shape(one.annotation, classes), "classes": classes, "source": one.source}
+        kind = "any" if name in free else shape(one.annotation, classes, nullable=name in nullable)
+        limits = "" if name in free else one.limits
+        note = {"limits": limits, "shape": kind, "classes": classes, "names": _names(interpreter, one.annotation)}
         keywords[NOTE] = note
         made[name] = keywords
     return made
+
+
+def _names(interpreter: Interpreter, annotation: Annotated) -> list[str]:
+    """The members of an enum that the option's text is looked up in."""
+    for hint in annotation.hints:
+        bases = [ast.unparse(base) for base in hint.cls.node.bases] if hint.cls is not None else []
+        if hint.cls is not None and any(base.endswith("Enum") and "Int" not in base for base in bases):
+            return [member.name for member in interpreter.members(hint.cls)]
+    return []
 
 
 class Rules:

@@ -104,7 +104,7 @@ def nested_classes(
 
 
 def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef], is_strict: bool) -> dict[str, Any]:
-    free, nullable = _validated(interpreter, cls)
+    free, nullable = validated(interpreter, cls)
     keys: dict[str, Any] = {}
     for name, one in fields(interpreter, cls).items():
         kind = "any" if name in free else shape(one.annotation, inner, nullable=name in nullable)
@@ -119,7 +119,7 @@ def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef],
     return {"keys": keys, "closed": extra == "forbid"} if extra else {"keys": keys, "closed": False, "open": True}
 
 
-def _validated(interpreter: Interpreter, cls: ClassRef) -> tuple[set[str], set[str]]:
+def validated(interpreter: Interpreter, cls: ClassRef) -> tuple[set[str], set[str]]:
     """Fields that a validator of the class's own reads first, and those for which it lets None through."""
     free: set[str] = set()
     nullable: set[str] = set()

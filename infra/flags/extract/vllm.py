@@ -43,6 +43,10 @@ def serve(sources: Mapping[str, str]) -> dict[str, Any]:
         for name, cls in one.keywords[NOTE]["classes"].items()
     }
     _speculative(interpreter, flags, roots)
+    methods = interpreter.program.module("vllm.model_executor.layers.quantization")
+    names = interpreter.constant(methods, "QuantizationMethods") if methods else ()
+    if "--quantization" in flags and isinstance(names, tuple):
+        flags["--quantization"]["registered"] = sorted(names)
     for name in ("--tool-call-parser", "--reasoning-parser"):
         known = _parsers(interpreter.program, name)
         given = next((one.keywords for one in parser.added if name in one.names), {})
