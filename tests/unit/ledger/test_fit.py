@@ -66,7 +66,7 @@ def test_parts_fill_the_gpu() -> None:
     found = fit(request(tensor=8, draft="kimi-k2.5-eagle3", kv_dtype="fp8"))
     assert sum(found.parts.values()) == pytest.approx(139.80)
     assert sum(found.picture.values()) == pytest.approx(139.80)
-    assert list(found.picture)[0] == "routed experts"
+    assert next(iter(found.picture)) == "routed experts"
     assert "norms" not in found.picture
     assert {"draft", "vision", "KV cache", "left alone", "absorbed kv_b"} <= set(found.parts)
 
@@ -99,7 +99,13 @@ def test_sglang_divides_in_its_own_way() -> None:
 
 
 def test_sglang_starts_with_less_than_a_longest_sequence() -> None:
-    options = {"engine": "sglang", "release": "0.5.9", "tensor": 8, "gpus": "8xh100-nvl-94", "utilization": 0.9}
+    options: dict[str, Any] = {
+        "engine": "sglang",
+        "release": "0.5.9",
+        "tensor": 8,
+        "gpus": "8xh100-nvl-94",
+        "utilization": 0.9,
+    }
     found = fit(request(**options))
     assert found.fits
     assert [problem.level for problem in found.problems] == ["warning"]
