@@ -106,10 +106,11 @@ def shards_of(r: FitRequest) -> Shards:
     shared_out = ranks if r.engine == "vllm" or r.dp_attention else r.tensor
     whole_tower = not a.vision_sharded if r.data_encoder is None else r.data_encoder
     tensor = ranks if r.dp_attention else r.tensor
-    dense, embedding, head = tensor, tensor, tensor
+    dense, embedding, head, shared = tensor, tensor, tensor, 1 if r.whole_shared else tensor
     if r.dp_attention:
-        # Embeddings are whole on each rank of SGLang's attention data parallelism, lm_head is cut over all of them.
-        embedding = 1 if r.engine != "trtllm" else tensor
+        # SGLang cuts the embedding over the ranks of one replica of attention, lm_head over all unless told otherwise.
+        embedding = r.tensor if r.engine != "trtllm" else tensor
+        head = r.tensor if r.attention_head else tensor
         dense = r.dense_tensor or tensor
     here = 1.0
     if r.engine in KT_ENGINES and r.kt and a.experts:
@@ -118,7 +119,7 @@ def shards_of(r: FitRequest) -> Shards:
         attention=r.tensor,
         experts=shared_out,
         whole_experts=r.expert,
-        shared=tensor,
+        shared=shared,
         dense=dense,
         embedding=embedding,
         head=head,

@@ -83,6 +83,10 @@ class FitRequest:
     redundant_experts: int = 0
     dense_tensor: int = 0
     """SGLang's `--moe-dense-tp-size`."""
+    whole_shared: bool = False
+    """Whether each rank has the shared experts whole: SGLang with an all-to-all backend (`--moe-a2a-backend`)."""
+    attention_head: bool = False
+    """SGLang's `--enable-dp-lm-head`: lm_head is cut over the ranks of one replica of attention alone."""
     block_size: int = 0
     kv_cache_gib: float = 0.0
     """A size of the cache that was given (`--kv-cache-memory-bytes`)."""

@@ -96,6 +96,9 @@ def test_sglang_divides_in_its_own_way() -> None:
     assert spread.weights["embedding"] == pytest.approx(8 * found.weights["embedding"])
     assert spread.weights["lm_head"] == pytest.approx(found.weights["lm_head"])
     assert spread.weights["routed experts"] == pytest.approx(found.weights["routed experts"])
+    deep = replace(request("kimi-k2.5", engine="sglang", tensor=8, data=8), whole_shared=True, attention_head=True)
+    for part in ("shared experts", "lm_head"):
+        assert fit(deep).gpu.weights[part] == pytest.approx(8 * found.weights[part])
 
 
 def test_sglang_starts_with_less_than_a_longest_sequence() -> None:

@@ -18,9 +18,9 @@ from infra.ledger.request import AUTO, from_options
         ("8x139.8GiB", 8, "H200", 139.80),
         ("8x191.98GiB", 8, "MI300X", 191.98),
         ("4x60GiB", 4, "60 GiB", 60.0),
-        ("h100", 1, "H100 80GB", 79.1),
+        ("h100", 1, "H100 80GB", 79.18),
         ("2 x H100-NVL-94", 2, "H100 NVL 94GB", 93.1),
-        ("8xNVIDIA H100 80GB HBM3", 8, "H100 80GB", 79.1),
+        ("8xNVIDIA H100 80GB HBM3", 8, "H100 80GB", 79.18),
         ("4xRTX4090-48", 4, "RTX 4090 48GB", 47.4),
     ],
 )
