@@ -134,7 +134,7 @@ def corrected(checked: Checked, words: Sequence[Token], findings: Sequence[Findi
         return None
     edits = [finding.edit for finding in findings if finding.edit is not None]
     gone: set[int] = {index for edit in edits for index in edit.take}
-    added: dict[int, list[str]] = {}
+    added: dict[int, list[tuple[str, ...]]] = {}
     for edit in edits:
         spans = [option for option in checked.options if option.name in edit.drop or option.written in edit.drop]
         for option in spans:
@@ -142,10 +142,11 @@ def corrected(checked: Checked, words: Sequence[Token], findings: Sequence[Findi
         place = spans[0].at if spans else len(words)
         for group in edit.add:
             at = place if group[0].startswith("-") else 0
-            added.setdefault(at, []).extend(group)
+            if group not in added.setdefault(at, []):
+                added[at].append(group)
     out: list[str] = []
     for index in range(len(words) + 1):
-        out += added.get(index, ())
+        out += [word for group in added.get(index, ()) for word in group]
         if index < len(words) and index not in gone:
             out.append(words[index].text)
     return tuple(out)

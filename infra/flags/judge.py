@@ -9,7 +9,7 @@ from infra.flags.near import nearest_name
 from infra.flags.pieces import Piece, Sort
 from infra.flags.reading import Given, Reading
 from infra.flags.table import Flag, FlagTable
-from infra.flags.unknown import ambiguous_option, replaced_option, unknown_option
+from infra.flags.unknown import ambiguous_option, canonical, replaced_option, unknown_option
 from infra.flags.values import Refusal, not_one_of, typed
 from infra.flags.words import UNKNOWN, Token, Value
 
@@ -214,7 +214,17 @@ def _clashes(case: Case, flag: Flag, given: Given) -> Iterator[Finding]:
 
 def misplaced(case: Case) -> Iterator[tuple[int, Finding]]:
     """Words that belong to no option."""
+    after: dict[int, list[Piece]] = {}
+    for piece, _ in case.reading.extras:
+        start = next((at for at in sorted(after) if at + len(after[at]) + 1 == piece.at), None)
+        if start is not None:
+            after[start].append(piece)
+        elif _named_word(case, piece):
+            after[piece.at] = []
+    taken = {piece.at for pieces in after.values() for piece in pieces}
     for piece, before in case.reading.extras:
+        if piece.at in taken:
+            continue
         if case.table.parser == "click-open" or piece.sort is Sort.OPEN or not piece.known:
             continue
         flag = case.table.flags.get(before.name) if before else None
@@ -231,20 +241,26 @@ def misplaced(case: Case) -> Iterator[tuple[int, Finding]]:
             )
             yield piece.at, Finding(problem=problem, edit=Edit(drop=(before.name,), take=(piece.at,), add=groups))
             continue
-        yield piece.at, _extra_word(case, piece, before)
+        yield piece.at, _extra_word(case, piece, before, after.get(piece.at, []))
 
 
-def _extra_word(case: Case, piece: Piece, before: Given | None) -> Finding:
+def _named_word(case: Case, piece: Piece) -> str:
+    """The option that a word would be with two plain dashes before it; "" where it would be none."""
+    bare = piece.text.lstrip("-—–−")  # noqa: RUF001 - dashes that word processors put in
+    for dashes in ("--", "-"):
+        name = canonical(case.table, f"{dashes}{bare}")
+        if name.partition("=")[0] in case.table.spellings and (bare == piece.text or not piece.text.startswith("-")):
+            return name
+    return ""
+
+def _extra_word(case: Case, piece: Piece, before: Given | None, values: Sequence[Piece]) -> Finding:
     text = piece.text
     fix, edit = None, None
-    bare = text.lstrip("-—–−")  # noqa: RUF001 - dashes that word processors put in
-    if bare != text and not text.startswith("-"):
-        name = f"--{bare}" if f"--{bare}".partition("=")[0] in case.table.spellings else f"-{bare}"
-        fix = f"write {name}: its dash is a long one"
-        edit = Edit(take=(piece.at,), add=((name,),))
-    elif f"--{text}".partition("=")[0] in case.table.spellings:
-        fix = f"write --{text}"
-        edit = Edit(take=(piece.at,), add=((f"--{text}",),))
+    name = _named_word(case, piece)
+    if name:
+        fix = f"write {name}" + ("" if text[0].isalnum() else ": its dash is a long one")
+        taken = (piece.at, *(one.at for one in values))
+        edit = Edit(take=taken, add=((name, *(one.text for one in values)),))
     after = f" after {before.written}" if before else ""
     problem = Problem(
         where=piece.token.where,

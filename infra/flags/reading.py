@@ -134,6 +134,8 @@ class _Reader:
         if text.startswith("--"):
             return tuple(name for name in ("--help", *names) if name.startswith(head)), attached
         short, rest = text[:2], text[2:]
+        if f"-{head}" in names:  # a long name with one dash: its letters are no value of the short one
+            return (), None
         found = [name for name in ("-h", *names) if name.startswith(text) and name != short]
         if short in names:
             return (short, *found), rest
@@ -216,9 +218,18 @@ class _Reader:
                 if not piece.certain.startswith("-"):
                     continue
                 self.out.open = True
+        if stray is not None and not values and least and not self._is_an_option(stray):
+            self.index += 1
+            values_words = stray.words
+        else:
+            values_words = 0
         trouble: Trouble = "missing" if len(values) < least and not any(one.sort is Sort.OPEN for one in values) else ""
-        words = given.words + sum(one.words for one in values)
+        words = given.words + sum(one.words for one in values) + values_words
         return replace(given, values=tuple(values), words=words, trouble=trouble, stray=stray if trouble else None)
+
+    def _is_an_option(self, piece: Piece) -> bool:
+        """Whether a word with a dash is meant as an option, not as the value of the one before it."""
+        return piece.text.startswith("--") or piece.sort is Sort.END or bool(self._resolve(piece.text)[0])
 
     def _swallowed(self, piece: Piece) -> bool:
         """Click takes the next word whatever it looks like; that is meant unless it is an option of its own."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hosts.schema import describe
-from infra.flags.near import nearest_name
+from infra.flags.near import nearest_name, nearest_value
 from infra.flags.table import Key, Nested, Shape
 
 _YES_NO = frozenset(("0", "1", "t", "f", "y", "n", "true", "false", "yes", "no", "on", "off"))
@@ -45,6 +45,13 @@ class Reader:
             yield Fault(path=path, found=describe(value), wanted=spoken(shape))
 
     def _union(self, shapes: Sequence[Shape], value: object, path: tuple[str, ...]) -> Iterator[Fault]:
+        choices = [one["one of"] for one in shapes if isinstance(one, dict) and "one of" in one]
+        if len(choices) > 1:
+            others = [one for one in shapes if not (isinstance(one, dict) and "one of" in one)]
+            shapes = [*others, {"one of": list(dict.fromkeys(item for names in choices for item in names))}]
+        if len([one for one in shapes if one != "none"]) == 1 and value is not None:
+            yield from self.faults(next(one for one in shapes if one != "none"), value, path)
+            return
         tried = [list(self.faults(one, value, path)) for one in shapes]
         if any(not faults for faults in tried):
             return
@@ -59,8 +66,8 @@ class Reader:
         [(kind, inner)] = shape.items()
         if kind == "one of":
             if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in inner):
-                names = tuple(str(one) for one in inner)
-                near = nearest_name(str(value), names)
+                names = tuple(dict.fromkeys(str(one) for one in inner))
+                near = nearest_value(str(value), names)
                 yield Fault(path=path, found=describe(value), wanted=f"one of {', '.join(names)}", better=near)
         elif kind == "class":
             yield from self._class(str(inner), value, path)

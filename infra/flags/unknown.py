@@ -10,7 +10,7 @@ from infra.flags.history import history
 from infra.flags.near import nearest_name
 from infra.flags.reading import Given
 from infra.flags.replaced import Replaced, replacement
-from infra.flags.table import FlagTable, load, newest
+from infra.flags.table import FlagTable, load, newest, releases
 
 Group = tuple[str, ...]
 
@@ -96,9 +96,10 @@ def _family(table: FlagTable) -> str:
 
 
 def _relatives(table: FlagTable, name: str) -> str:
-    """That only a fork has the option, or only the original."""
-    for engine in {"sglang": ("sglang-kt",), "sglang-kt": ("sglang",)}.get(table.engine, ()):
-        release = newest(engine)
+    """That another release has the option, or only a fork, or only the original."""
+    own = [(table.engine, release) for release in releases(table.engine) if release != table.release]
+    others = {"sglang": ("sglang-kt",), "sglang-kt": ("sglang",)}.get(table.engine, ())
+    for engine, release in [*own, *((other, newest(other)) for other in others)]:
         if release and name in load(engine, release).spellings:
             return f"{engine} {release} has it, {table.engine} {table.release} has not"
     return ""
