@@ -81,6 +81,8 @@ def parse(
     top.done()
     for role in roles:
         _check_arguments(top, name, release, role.args, f"$.roles.{role.name}.args")
+    if draft and the_model and draft.name == the_model.name:
+        top.problem("$.draft", draft.name, "another model than slipway:model", why="a draft is smaller than its target")
     if the_model:
         for where, tensor in _tensors(parallelism, roles):
             _check_heads(top, the_model, tensor, where)
@@ -140,7 +142,7 @@ def _engine(top: Reader) -> tuple[str, str, dict[str, Argument], dict[str, str],
     env = dict(stack_file.env(reader, "env"))
     config = dict(stack_file.arguments(reader, "config"))
     reader.done()
-    if release and reader.data.get("name") in ENGINES:
+    if release and reader.data.get("name") == name:
         known = ENGINES[name].releases()
         if release in known:
             _check_arguments(top, name, release, args, "$.engine.args")

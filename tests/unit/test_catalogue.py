@@ -22,6 +22,7 @@ EXPECTED: dict[str, set[tuple[str, str]]] = {
     "dgx-h200": {LOCK},
     "eagle3-3node": {IMAGE, PLAN_ONLY},
     "h100-k2-vllm-tp16": {LOCK},
+    "h100-k25-sglang-tp16": {LOCK},
     "h100-k25-vllm-dp16-ep": {LOCK},
     "h100-k25-vllm-tp16": {LOCK},
     "h100-k25-vllm-tp8-pp2": {LOCK},
