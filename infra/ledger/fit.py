@@ -102,6 +102,15 @@ def _world(r: FitRequest) -> Iterator[Problem]:
             fix=f"{r.world - have} more GPUs, or smaller sizes",
             source="vLLM, SGLang: one rank a GPU",
         )
+    if r.pipeline > r.model.architecture.layers:
+        yield Problem(
+            where=r.place("pipeline"),
+            rule="pipeline",
+            found=f"{r.pipeline} stages",
+            wanted=f"at most the {r.model.architecture.layers} layers of {r.model.name}",
+            why="each stage takes whole layers",
+            source="vLLM distributed/utils.py, get_pp_indices",
+        )
     if r.decode_context > 1 and r.tensor % r.decode_context:
         yield Problem(
             where=r.place("decode_context"),

@@ -67,6 +67,17 @@ def nearest(r: FitRequest) -> tuple[Suggestion, ...]:
     return tuple(found)
 
 
+def answer(r: FitRequest) -> tuple[Fit, tuple[Suggestion, ...]]:
+    """The ledger of a request with its fixes, and what would make it fit: all that `invoke fit` says."""
+    found, suggestions = fit(r), nearest(r)
+    return explained(found, suggestions), suggestions
+
+
+def document(found: Fit, suggestions: Sequence[Suggestion]) -> dict[str, object]:
+    """What `invoke fit --json` prints."""
+    return {**found.to_json(), "nearest": [suggestion.to_json() for suggestion in suggestions]}
+
+
 def explained(found: Fit, suggestions: Sequence[Suggestion]) -> Fit:
     """The same ledger, its problems of memory with the cheapest change as their fix."""
     if not suggestions:

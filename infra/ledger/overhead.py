@@ -14,8 +14,8 @@ GIB = 1 << 30
 SAMPLER_BYTES_SORTING = 34
 """Bytes for each sequence and vocabulary entry while logits are sorted for top-k and top-p, in releases before 0.17.
 
-They are logits in BF16 and FP32, sorted values and indices, the sort's own copies of both, and a softmax. The operations
-one by one, with torch 2.11 on a H200, come to 38 at any vocabulary (14 without the sort); logs are met by 34 and 12.
+They are logits in BF16 and FP32, sorted values and indices, the sort's own copies of both, and a softmax. One by one
+they come to 38 with torch 2.11 on a H200, at any vocabulary (14 without the sort); logs are met by 34 and 12.
 """
 SAMPLER_BYTES = 12
 """The same without a sort, which a kernel of its own replaced by 0.17.1."""

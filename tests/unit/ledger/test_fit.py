@@ -9,7 +9,7 @@ import pytest
 
 from infra.ledger import host
 from infra.ledger.fit import fit
-from infra.ledger.nearest import explained, nearest
+from infra.ledger.nearest import answer, document, nearest
 from infra.ledger.request import FitRequest, Kt, Limit, from_options
 from infra.ledger.text import bar, lines
 
@@ -56,6 +56,8 @@ def test_what_is_left_for_kv(model: str, options: dict[str, Any], kv_gib: float,
         ({"tensor": 16}, False),
         ({"tensor": 4}, False),
         ({"tensor": 8, "decode_context": 3}, False),
+        ({"tensor": 8, "decode_context": 8}, True),
+        ({"pipeline": 62, "nodes": 8}, False),
     ],
 )
 def test_fits(options: dict[str, Any], fits: bool) -> None:
@@ -144,8 +146,10 @@ def test_changes_are_cheapest_first_and_each_fits(model: str, options: dict[str,
     assert found[0].options == first
     assert all(suggestion.fit.fits for suggestion in found)
     assert len({suggestion.cost for suggestion in found}) == len(found)
-    assert explained(fit(asked), found).problems[0].fix == f"{found[0].text} ({found[0].cost})"
-    json.dumps([suggestion.to_json() for suggestion in found])
+    answered, same = answer(asked)
+    assert [suggestion.options for suggestion in same] == [suggestion.options for suggestion in found]
+    assert answered.problems[0].fix == f"{found[0].text} ({found[0].cost})"
+    assert json.loads(json.dumps(document(answered, same)))["nearest"][0]["options"] == first
 
 
 def test_the_longest_context_that_fits() -> None:
