@@ -112,7 +112,7 @@ def with_parallelism(subject: Subject) -> Subject:
         return subject
     sizes = [_size(subject, name) for name in names]
     expert = _expert(subject)
-    if any(size is None for size in sizes) or expert is None:
+    if any(size is None or size < 1 for size in sizes) or expert is None:
         return subject
     tensor, pipeline, data = (size or 1 for size in sizes)
     return replace(subject, parallelism=Parallelism(tensor=tensor, pipeline=pipeline, data=data, expert=expert))

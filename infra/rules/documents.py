@@ -94,10 +94,10 @@ def _other_name(script: Script) -> Iterator[Flaw]:
 
 def _bench_extra(script: Script) -> Iterator[Flaw]:
     asked = installed(script.steps)
-    if "vllm" not in asked or "vllm[bench]" in asked or {"datasets", "pandas"} <= asked.keys():
-        return
+    if not pinned(asked.get("vllm", "")) or "vllm[bench]" in asked or "datasets" in asked:
+        return  # an environment that is not pinned can be any
     for step in script.steps:
-        if _is_bench(step) and _option(step.words, "--dataset-name") == "hf" and "datasets" not in asked:
+        if _is_bench(step) and _option(step.words, "--dataset-name") == "hf":
             yield Flaw(
                 place=step.place,
                 word="--dataset-name",

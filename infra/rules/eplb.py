@@ -19,7 +19,8 @@ def _field(s: Subject, key: str, older: str) -> int | None:
 
 
 def _needs_expert_parallel(s: Subject) -> Iterator[Breach]:
-    if s.given("enable-eplb") and not s.options.get("enable-expert-parallel", False):
+    movable = not any(_quantization(s))
+    if s.given("enable-eplb") and not s.options.get("enable-expert-parallel", False) and movable:
         yield Breach(
             options=("enable-eplb",),
             found="EPLB without expert parallelism",

@@ -35,6 +35,8 @@ class Launch:
     slots: int | None = None
     forwarded: frozenset[str] | None = None
     published: bool = False
+    on_host: bool = False
+    """Whether its container has the network of its host."""
 
 
 def read(prefix: Sequence[str], directives: Mapping[str, str]) -> Launch:
@@ -138,7 +140,9 @@ def _of_mpirun(found: Launch, option: str, value: str) -> Launch:
 
 def _of_docker(found: Launch, option: str, value: str) -> Launch:
     if option in ("-p", "--publish", "-P", "--publish-all"):
-        return replace(found, published=True)
+        return replace(found, published=not found.on_host)
+    if option in ("--network", "--net") and value == "host":
+        return replace(found, published=False, on_host=True)
     if option == "--gpus":
         value = value.strip("'\"")
         devices = value.removeprefix("device=").split(",") if value.startswith("device=") else []

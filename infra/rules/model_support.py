@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from infra.rules.recognise import family, is_another_makers
+from infra.rules.release import within
 from infra.rules.rule import SGLANG, TRTLLM, VLLM, Breach, Rule
 from infra.rules.subject import Subject
 
@@ -52,7 +53,7 @@ def _tool_parser(s: Subject) -> Iterator[Breach]:
     parser = s.text("tool-call-parser")
     if not parser or "tool-parser-plugin" in s.options:
         return
-    if kind(s) and parser not in ("kimi_k2", "auto"):
+    if kind(s) and parser not in ("kimi_k2", "auto", "kimi"):
         yield Breach(
             options=("tool-call-parser",),
             found=f"{parser} for {kind(s)}",
@@ -70,7 +71,8 @@ def _reasoning_parser(s: Subject) -> Iterator[Breach]:
     parser, here = s.text("reasoning-parser"), kind(s)
     if not parser or "reasoning-parser-plugin" in s.options:
         return
-    if here and parser not in ("kimi_k2", "auto"):
+    unknown = s.engine == "vllm" and parser == "kimi"
+    if here and parser not in ("kimi_k2", "auto") and not unknown:
         yield Breach(
             options=("reasoning-parser",),
             found=f"{parser} for {here}",
@@ -85,7 +87,8 @@ def _reasoning_parser(s: Subject) -> Iterator[Breach]:
 
 
 def _no_reasoning(s: Subject) -> Iterator[Breach]:
-    if s.text("reasoning-parser") == "kimi_k2" and kind(s) in ("kimi-k2-instruct", "kimi-k2-base"):
+    unknown = s.engine == "vllm" and not within(s.release, since="0.11.2")
+    if not unknown and s.text("reasoning-parser") == "kimi_k2" and kind(s) in ("kimi-k2-instruct", "kimi-k2-base"):
         yield Breach(
             options=("reasoning-parser",),
             found=f"a reasoning parser for {kind(s)}, which does not think aloud",
@@ -122,6 +125,17 @@ def _quantization_flag(s: Subject) -> Iterator[Breach]:
             wanted=right,
             fix="leave it out: it comes from the checkpoint",
             edit=s.edit("quantization"),
+        )
+
+
+def _half_precision(s: Subject) -> Iterator[Breach]:
+    if s.text("dtype") in ("float32", "float") and s.model and s.model.quantization == "fp8-block":
+        yield Breach(
+            options=("dtype",),
+            found=f"{s.text('dtype')} with {s.model.name}, whose weights are FP8",
+            wanted="bfloat16 or auto",
+            fix="leave it out",
+            edit=s.edit("dtype"),
         )
 
 
@@ -213,6 +227,14 @@ RULES: tuple[Rule, ...] = (
         why="ValueError: the method in the model's config does not match the argument",
         source="vllm 0.19.1, vllm/config/model.py: _verify_quantization",
         check=_quantization_flag,
+    ),
+    Rule(
+        name="dtype-quantization",
+        engines=VLLM | SGLANG,
+        title="32-bit activations with FP8 weights",
+        why="ValueError: float32 is not among the types that the method's kernels take",
+        source="vllm 0.19.1, vllm/config/vllm.py: _get_quantization_config",
+        check=_half_precision,
     ),
     Rule(
         name="encoder-of-text-model",

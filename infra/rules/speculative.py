@@ -54,6 +54,17 @@ def _method(s: Subject) -> Iterator[Breach]:
         )
 
 
+def _no_own_draft(s: Subject) -> Iterator[Breach]:
+    method = _vllm(s).get("method")
+    if method in ("mtp", "deepseek_mtp") and _target(s).startswith("kimi") and not _draft_name(s):
+        yield Breach(
+            options=(OPTION,),
+            found=f'method "{method}" for {_target(s)}, which has no MTP layer',
+            wanted="an Eagle3 draft",
+            fix='write "method": "eagle3", "model": DRAFT',
+        )
+
+
 def _draft_of_another(s: Subject) -> Iterator[Breach]:
     draft, target = _draft_name(s), _target(s)
     trained_for = family(draft.partition("-eagle")[0]) if "eagle" in draft else ""
@@ -210,6 +221,14 @@ RULES: tuple[Rule, ...] = (
         why="the method decides which class reads the draft's weights",
         source=f"{_CONFIG}: __post_init__",
         check=_method,
+    ),
+    Rule(
+        name="draft-missing",
+        engines=VLLM,
+        title="drafts of the model's own MTP layer, for a model that has none",
+        why="num_nextn_predict_layers is 0 in the config.json of Kimi-K2 and K2.5",
+        source="config.json of Kimi-K2: num_nextn_predict_layers",
+        check=_no_own_draft,
     ),
     Rule(
         name="draft-target",

@@ -172,7 +172,7 @@ class Subject:
             return p.tensor * p.pipeline * (1 if shared else p.data)
         if self.engine == "vllm":
             contexts = self.count("prefill-context-parallel-size", 1)
-            return None if contexts is None else p.world * contexts
+            return p.world * contexts if contexts and contexts > 0 else None
         return p.world
 
 

@@ -65,6 +65,13 @@ def _twice(s: Subject) -> Iterator[Breach]:
             )
 
 
+def _share(s: Subject) -> Iterator[Breach]:
+    option = "free_gpu_memory_fraction"
+    share = s.real(option)
+    if share is not None and not 0 < share <= 1:
+        yield Breach(options=(option,), found=f"{share:g}", wanted="a share above 0 and at most 1", fix="write 0.9")
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         name="trtllm-yaml",
@@ -73,6 +80,14 @@ RULES: tuple[Rule, ...] = (
         why="its classes forbid keys that they don't know; padding_enabled became enable_padding in July 2025",
         source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/llm_args.py: StrictBaseModel; NVIDIA/TensorRT-LLM#6003",
         check=_keys,
+    ),
+    Rule(
+        name="memory-share",
+        engines=TRTLLM,
+        title="a share of free GPU memory that is none",
+        why="it is a fraction of what is free after the weights",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/llm_args.py: KvCacheConfig",
+        check=_share,
     ),
     Rule(
         name="trtllm-said-twice",

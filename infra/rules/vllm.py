@@ -205,10 +205,8 @@ def _transfer_role(s: Subject) -> Iterator[Breach]:
 
 
 def _context_positive(s: Subject) -> Iterator[Breach]:
-    if s.given("max-model-len") and s.number("max-model-len") is not None:
-        length = s.number("max-model-len") or 0
-        if length < -1 or length == 0:
-            yield Breach(options=("max-model-len",), found=str(length), wanted="a number of tokens above 0")
+    if s.number("max-model-len") == 0:
+        yield Breach(options=("max-model-len",), found="0", wanted="a number of tokens above 0")
 
 
 RULES: tuple[Rule, ...] = (
@@ -265,6 +263,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="memory-share",
         engines=VLLM,
+        below="0.11.2",
         title="a share of GPU memory that is none",
         why="it is a fraction of the GPU's memory",
         source="vllm 0.19.1, vllm/config/cache.py: gpu_memory_utilization",

@@ -100,7 +100,7 @@ def _sglang_nodes_divide(s: Subject) -> Iterator[Breach]:
 
 def _node_rank(s: Subject) -> Iterator[Breach]:
     nodes, rank = s.count("nnodes", 1), s.number("node-rank")
-    if nodes and rank is not None and not 0 <= rank < nodes:
+    if nodes and nodes > 0 and rank is not None and not 0 <= rank < nodes:
         yield Breach(
             options=("node-rank",),
             found=f"node rank {rank} of {nodes} nodes",

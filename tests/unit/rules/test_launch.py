@@ -33,6 +33,11 @@ from infra.rules.launch import Launch, read
             Launch(programs=("mpirun",), processes=4, nodes=1, forwarded=frozenset()),
         ),
         ("docker run --gpus all -p 8000:8000 image", {}, Launch(programs=("docker",), published=True)),
+        (
+            "docker run -p 8000:8000 --network=host image",
+            {},
+            Launch(programs=("docker",), on_host=True),
+        ),
         ("docker run --gpus device=0,1 image", {}, Launch(programs=("docker",), gpus_per_node=2)),
         ("srun -w [", {}, Launch(programs=("srun",), nodes=1)),
         ("srun -w n[-]", {}, Launch(programs=("srun",))),

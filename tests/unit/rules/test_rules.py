@@ -1,7 +1,7 @@
 """Each rule refuses one command, and only by its own name, and lets that command's nearest neighbour pass."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -69,6 +69,12 @@ CASES = (
     vllm("quantization-model", f"{K25} --quantization awq", f"{K25} --quantization compressed-tensors"),
     vllm("encoder-of-text-model", f"{K2} --mm-encoder-tp-mode data", f"{K25} --mm-encoder-tp-mode data"),
     # parallelism
+    vllm("sizes-positive", f"{K25} --pipeline-parallel-size 0", f"{K25} --pipeline-parallel-size 1"),
+    sglang("sizes-positive", f"{S25} --tp 0", f"{S25} --tp 1"),
+    vllm("memory-share", f"{K2} --gpu-memory-utilization 85", f"{K2} --gpu-memory-utilization 0.85", release="0.10.0"),
+    vllm("context-positive", f"{K25} --max-model-len 0", f"{K25} --max-model-len auto"),
+    vllm("dtype-quantization", f"{K2} --dtype float32", f"{K25} --dtype bfloat16"),
+    vllm("draft-missing", f"{K25} {spec(method='mtp', num_speculative_tokens=1)}", f"{K25} {spec(**EAGLE)}"),
     vllm("heads-divisible", f"{K25} -tp 6", f"{K25} -tp 8", found="64 heads over 6"),
     sglang("heads-divisible", f"{S25} --tp 6 --ep 6", f"{S25} --tp 8 --ep 8"),
     vllm(
@@ -519,6 +525,9 @@ TRTLLM = (
         right=f"{T2} --tp_size 8",
     ),
     Case(rule="trust-remote-code", wrong="moonshotai/Kimi-K2-Instruct", right=T2),
+    Case(
+        rule="memory-share", wrong=f"{T2} --free_gpu_memory_fraction 90", right=f"{T2} --free_gpu_memory_fraction 0.9"
+    ),
     Case(rule="expert-ranks", wrong=f"{T2} --tp_size 8 --ep_size 3", right=f"{T2} --tp_size 8 --ep_size 8"),
     Case(
         rule="mpi-processes",
@@ -604,8 +613,14 @@ def test_tensorrt_llm(case: Case, release: str) -> None:
 
 def test_every_rule_has_a_case() -> None:
     tested = {case.rule for case in CASES + TRTLLM}
-    elsewhere = {"tool-parser-alone", "context-positive", "memory-share"}
-    assert {rule.name for rule in RULES} - tested - elsewhere == set()
+    assert {rule.name for rule in RULES} - tested == {"tool-parser-alone"}
+
+
+def test_a_parser_of_tool_calls_alone_is_told_of_in_stacks_only() -> None:
+    written = subject("vllm", "0.19.1", f"{K25} --tool-call-parser kimi_k2")
+    assert list(findings(written)) == []
+    [found] = findings(replace(written, commanded=False))
+    assert (found.problem.rule, found.problem.level) == ("tool-parser-alone", "warning")
 
 
 def test_names_and_texts_are_there() -> None:
