@@ -47,8 +47,8 @@ class Checked:
 def check(table: FlagTable, words: Sequence[Token], *, module: bool = False, partial: bool = False) -> Checked:
     """The options, positionals and findings of the words after a command's own name.
 
-    `module` says that an engine was started as a Python module (`python -m`), `partial` that the words are not the whole
-    command, so that nothing is missed.
+    `module` says that an engine was started as a Python module (`python -m`), `partial` that the words are not the
+    whole command, so that nothing is missed.
     """
     words = tuple(words)
     if "serve-model" in table.traits and not module and not partial:

@@ -36,7 +36,7 @@ class Case:
         return any(one.spelling in ("-h", "--help", "--version", "-v") for one in self.reading.given)
 
 
-def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:
+def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:  # noqa: PLR0911 - one return a kind of trouble
     """The value of an option, and what is wrong with it."""
     if given.trouble == "unknown":
         if case.table.parser == "click-open":
@@ -92,9 +92,19 @@ def _registered(case: Case, flag: Flag, given: Given, index: int) -> Iterator[Fi
     used = given.name != "--tool-call-parser" or case.has("--enable-auto-tool-choice")
     level: Level = "error" if used or case.partial or "--enable-auto-tool-choice" not in case.table.flags else "warning"
     refusal = not_one_of(text, flag.registered)
-    yield _refusal(case, flag, given, index, Refusal(
-        found=refusal.found, wanted=refusal.wanted, fix=refusal.fix, better=refusal.better, level=level,
-    ))  # fmt: skip
+    yield _refusal(
+        case,
+        flag,
+        given,
+        index,
+        Refusal(
+            found=refusal.found,
+            wanted=refusal.wanted,
+            fix=refusal.fix,
+            better=refusal.better,
+            level=level,
+        ),
+    )
 
 
 def _refusal(case: Case, flag: Flag, given: Given, index: int, refusal: Refusal) -> Finding:
@@ -253,6 +263,7 @@ def _named_word(case: Case, piece: Piece) -> str:
             return name
     return ""
 
+
 def _extra_word(case: Case, piece: Piece, before: Given | None, values: Sequence[Piece]) -> Finding:
     text = piece.text
     fix, edit = None, None
@@ -277,7 +288,12 @@ def _extra_word(case: Case, piece: Piece, before: Given | None, values: Sequence
 
 def missing(case: Case, words: Sequence[Token]) -> Iterator[Finding]:
     """Options and words that the parser insists on."""
-    if case.partial or case.reading.open or case.asks_for_help or case.has("--config") and case.table.parser != "click":
+    if (
+        case.partial
+        or case.reading.open
+        or case.asks_for_help
+        or (case.has("--config") and case.table.parser != "click")
+    ):
         return
     where = words[0].where if words else "the command"
     for name, flag in case.table.flags.items():
@@ -291,9 +307,14 @@ def missing(case: Case, words: Sequence[Token]) -> Iterator[Finding]:
 
 def _absent(case: Case, where: str, name: str, why: str) -> Problem:
     return Problem(
-        where=where, token=name, found=f"no {name}", wanted=f"{case.table.command} with {name}", why=why, rule="flag",
+        where=where,
+        token=name,
+        found=f"no {name}",
+        wanted=f"{case.table.command} with {name}",
+        why=why,
+        rule="flag",
         source=case.table.source,
-    )  # fmt: skip
+    )
 
 
 def _problem(

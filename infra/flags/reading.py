@@ -120,7 +120,7 @@ class _Reader:
         elif not self.loose:
             self.out.extras.append((piece, self.last))
 
-    def _resolve(self, text: str) -> tuple[tuple[str, ...], str | None]:
+    def _resolve(self, text: str) -> tuple[tuple[str, ...], str | None]:  # noqa: PLR0911 - the order is argparse's
         """The full names that a word may stand for, and the value attached to it."""
         names = self.table.spellings
         if text in names or text in ("-h", "--help"):

@@ -57,7 +57,7 @@ def _ignored(case: Case, token: Token, at: int) -> Finding:
 def _refused(case: Case, token: Token, model: str) -> Finding:
     problem = Problem(
         where=token.where,
-        token="--model",
+        token="--model",  # noqa: S106 - a word of a command
         found=f"--model {model}",
         wanted=f"vllm serve {model} ...",
         why="vllm serve takes the model as its first word only",

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent.parent / "engines/flags"
 
 Parser = Literal["flexible", "argparse", "click", "click-open", "typer"]
-"""Whose rules hold: vLLM's FlexibleArgumentParser, plain argparse, click, click that passes unknown options on, typer."""
+"""Whose rules hold: vLLM's FlexibleArgumentParser, argparse, click, click that passes unknown options on, typer."""
 
 Shape = str | list[Any] | dict[str, Any]
-"""A type of a nested value, as JSON: "int", ["int", "none"], {"list": "int"}, {"one of": [...]}, {"class": "EPLBConfig"}."""
+"""A nested value's type: "int", ["int", "none"], {"list": "int"}, {"one of": [...]}, {"class": "EPLBConfig"}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
     """One option.
 
-    `kind`: switch (no negation), bool (has negative names), int, float, size (64k), size-or-auto, size-si (64Ki), text,
-    json, json-or-text, lora (name=path or JSON), any. `many`: "" for one value, "words" for one or more, "any" for none or
-    more, "maybe" for none or one, a number for that many, "append" for the option repeated.
+    `kind`: switch (no negation), bool (has negative names), int, float, size (64k), size-or-auto, size-si (64Ki),
+    text, json, json-or-text, lora (name=path or JSON), any. `many`: "" for one value, "words" for one or more, "any"
+    for none or more, "maybe" for none or one, a number for that many, "append" for the option repeated.
     """
 
     kind: str

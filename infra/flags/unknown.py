@@ -184,7 +184,7 @@ def _truth(values: Sequence[str]) -> bool:
     return len(values) == 1 and values[0].lower() in ("true", "1", "yes", "on")
 
 
-def _replaced(table: FlagTable, entry: Replaced, given: Given, others: Sequence[Given]) -> Meant | None:
+def _replaced(table: FlagTable, entry: Replaced, given: Given, others: Sequence[Given]) -> Meant | None:  # noqa: PLR0911 - one return a form of entry
     why, source = entry.why, entry.source
     values = tuple(piece.text for piece in given.values)
     if entry.copies:

@@ -180,7 +180,7 @@ def _json(table: FlagTable, flag: Flag, text: str) -> tuple[Value, tuple[Refusal
     try:
         value = json.loads(_expanded(text) if "json-suffix" in table.traits and flag.shape else text)
     except (ValueError, RecursionError) as error:
-        return text, (_broken(flag, text, error),)
+        return text, (_broken(text, error),)
     return value, tuple(shape_refusals(table, flag, value))
 
 
@@ -230,7 +230,7 @@ def _expanded(text: str) -> str:
     return "".join(parts)
 
 
-def _broken(flag: Flag, text: str, error: Exception) -> Refusal:
+def _broken(text: str, error: Exception) -> Refusal:
     """JSON that does not parse: where, and what it would have to be."""
     at = error.pos if isinstance(error, json.JSONDecodeError) else 0
     place = f"character {at + 1}, {describe(text[at : at + 20])}" if at < len(text) else "its end"

@@ -4,12 +4,11 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from infra.flags.extract.hints import Annotated, followed, limits_of, shape
 from infra.flags.extract.program import Module
 from infra.flags.extract.run import Frame, Interpreter
-from infra.flags.extract.values import ClassRef, Opaque
+from infra.flags.extract.values import ClassRef, Known, Opaque
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Field:
 
     name: str
     annotation: Annotated
-    default: Any
+    default: Known
     """Opaque("") where it has none."""
     limits: str
     source: str
@@ -50,12 +49,12 @@ def _field(interpreter: Interpreter, module: Module, node: ast.AnnAssign) -> Fie
     return Field(node.target.id, annotated, default, limits, f"{module.path}:{node.lineno}", init)
 
 
-def _default(interpreter: Interpreter, module: Module, node: ast.expr | None) -> tuple[Any, bool]:
+def _default(interpreter: Interpreter, module: Module, node: ast.expr | None) -> tuple[Known, bool]:
     if node is None:
         return NO_DEFAULT, True
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("field", "Field", "PydanticField"):
         init = True
-        value: Any = NO_DEFAULT
+        value: Known = NO_DEFAULT
         if node.args:
             value = interpreter.value(Frame(module), node.args[0])
         for one in node.keywords:
@@ -69,14 +68,14 @@ def _default(interpreter: Interpreter, module: Module, node: ast.expr | None) ->
     return interpreter.value(Frame(module), node), True
 
 
-def _made(interpreter: Interpreter, module: Module, node: ast.expr) -> Any:
+def _made(interpreter: Interpreter, module: Module, node: ast.expr) -> Known:
     if isinstance(node, ast.Lambda):
         return interpreter.value(Frame(module), node.body)
     name = ast.unparse(node)
     return {"list": [], "dict": {}, "set": set(), "tuple": ()}.get(name, Opaque(f"{name}()"))
 
 
-def shown(value: Any) -> str | None:
+def shown(value: Known) -> str | None:
     """A default as a table keeps it: text, None where there is none."""
     if value is None or (isinstance(value, Opaque) and not re.fullmatch(r"[A-Z]\w*\(\)", value.text)):
         return None
@@ -89,10 +88,10 @@ def shown(value: Any) -> str | None:
 
 def nested_classes(
     interpreter: Interpreter, roots: Mapping[str, ClassRef], strict: frozenset[str]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Known]]:
     """The table entries of classes and of all classes that their fields name; `strict` ones are made by keywords."""
     waiting = dict(roots)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Known]] = {}
     while waiting:
         name, cls = waiting.popitem()
         if name in found:
@@ -103,12 +102,12 @@ def nested_classes(
     return dict(sorted(found.items()))
 
 
-def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef], is_strict: bool) -> dict[str, Any]:
+def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef], is_strict: bool) -> dict[str, Known]:
     free, nullable = validated(interpreter, cls)
-    keys: dict[str, Any] = {}
+    keys: dict[str, Known] = {}
     for name, one in fields(interpreter, cls).items():
         kind = "any" if name in free else shape(one.annotation, inner, nullable=name in nullable)
-        entry: dict[str, Any] = {"shape": kind}
+        entry: dict[str, Known] = {"shape": kind}
         default = shown(one.default)
         if default is not None and len(default) < 60:
             entry["default"] = default

@@ -23,7 +23,9 @@ def tokens(line: str) -> tuple[Token, ...]:
             if variable is None or raw.startswith("'"):
                 found.append(Token(text=text, line=number))
             else:
-                found.append(Token(text=text, line=number, literal=variable.start(), splits=not quoted and variable.start() == 0))
+                found.append(
+                    Token(text=text, line=number, literal=variable.start(), splits=not quoted and variable.start() == 0)
+                )
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ TABLES = (
 LINES = 250
 
 
-class Refused(Exception):  # noqa: N818 - the name of what happened
+class Refused(Exception):
     """The parser exits."""
 
 
@@ -86,12 +86,31 @@ def word(rng: random.Random, flag: Flag) -> str:
         return rng.choice(flag.choices)
     if flag.kind == "json" and rng.random() < 0.8:
         return json.dumps({"a": [1, 2.5, True], "b": "x y"})
-    pool = ["8", "0", "-1", "-0.5", "64k", "1.5K", "auto", "None", "text", "a b", "-x y", "", "1_000", "1e3", "x=y", "true"]
+    pool = [
+        "8",
+        "0",
+        "-1",
+        "-0.5",
+        "64k",
+        "1.5K",
+        "auto",
+        "None",
+        "text",
+        "a b",
+        "-x y",
+        "",
+        "1_000",
+        "1e3",
+        "x=y",
+        "true",
+    ]
     pool += ["-", "--flag", "-9x", "{", "{}", "[1]", "nan", " 7", "+3", "0x10"]
-    return rng.choice([*pool, "4", "16", "3.5"] if flag.kind in ("int", "float") or flag.kind.startswith("size") else pool)
+    return rng.choice(
+        [*pool, "4", "16", "3.5"] if flag.kind in ("int", "float") or flag.kind.startswith("size") else pool
+    )
 
 
-def line(rng: random.Random, table: FlagTable) -> list[str]:
+def line(rng: random.Random, table: FlagTable) -> list[str]:  # noqa: C901 - one branch a kind of mistake
     """A command line: mostly sensible, sometimes abbreviated, misspelt, attached, or with words too many."""
     names = list(table.spellings)
     words: list[str] = []
@@ -141,10 +160,16 @@ def test_what_argparse_refuses_is_found_and_nothing_else(engine: str, release: s
     different = []
     for _ in range(LINES):
         words = line(rng, bare)
-        if words[-1:] == ["--"] or any(one in ("-h", "--help") or "--help".startswith(one.partition("=")[0]) and len(one) > 2 for one in words):
+        if words[-1:] == ["--"] or any(
+            one in ("-h", "--help") or ("--help".startswith(one.partition("=")[0]) and len(one) > 2) for one in words
+        ):
             continue
         said = refused_by_argparse(parser, words)
-        errors = [one.problem for one in check(bare, [Token(text=one) for one in words]).findings if one.problem.level == "error"]
+        errors = [
+            one.problem
+            for one in check(bare, [Token(text=one) for one in words]).findings
+            if one.problem.level == "error"
+        ]
         if bool(said) != bool(errors):
             different.append((words, said, [str(one) for one in errors]))
     assert not different, different[:5]
