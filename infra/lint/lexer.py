@@ -8,7 +8,7 @@ from typing import Literal
 MAX_DEPTH = 12
 """Substitutions inside one another; what lies deeper stays as it is written."""
 
-NoteKind = Literal["blank", "missing", "comment", "quote", "typographic"]
+NoteKind = Literal["blank", "missing", "comment", "quote", "typographic", "cut"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +178,7 @@ class Lexer:
         """Eats a backslash that continues the line, or was meant to."""
         text, at = self.text, self.at
         if at == len(text) - 1:
+            self.notes.append(Note(kind="cut", line=self.line))
             self.at += 1
             return True
         if text.startswith(("\\\n", "\\\r\n"), at):

@@ -104,13 +104,13 @@ def _held(of: _Read, launch: Launch, wanted: str | None, release: str | None) ->
     if launch.flat:
         words = (*words[: launch.found.names], *without_prose(words[launch.found.names :], table))
     arguments = words[launch.found.names :]
-    checked = _checked(table, launch, arguments) if table else None
+    checked = _checked(of, table, launch, arguments) if table else None
     held_to = own.table or main.table
     subject = of_command(checked, _context(of, launch, engine, held_to)) if checked and name in _MAIN else None
     found = list(checked.findings) if checked else []
     found += findings(subject) if subject else []
     if own.other and table:
-        other = _checked(tables.load(name, own.other), launch, arguments)
+        other = _checked(of, tables.load(name, own.other), launch, arguments)
         beside = of_command(other, _context(of, launch, engine, own.other)) if name in _MAIN else None
         found = _in_both(found, [*other.findings, *(findings(beside) if beside else ())])
     elif not own.exact:
@@ -127,9 +127,11 @@ def _held(of: _Read, launch: Launch, wanted: str | None, release: str | None) ->
     )
 
 
-def _checked(table: FlagTable, launch: Launch, arguments: Sequence[Token]) -> Checked:
-    by_module = launch.found.program not in ("vllm serve", "sglang serve")
-    return check(table, arguments, module=by_module)
+def _checked(of: _Read, table: FlagTable, launch: Launch, arguments: Sequence[Token]) -> Checked:
+    program, cut = launch.found.program, {note.line for note in of.document.notes if note.kind == "cut"}
+    named = any(token.text.startswith("--model") for token in arguments)
+    by_module = named if program == "vllm image" else program not in ("vllm serve", "sglang serve")
+    return check(table, arguments, module=by_module, partial=bool(cut & set(slips.lines_of(launch))))
 
 
 def _in_both(one: Sequence[Finding], other: Sequence[Finding]) -> list[Finding]:

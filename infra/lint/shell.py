@@ -290,7 +290,8 @@ class _Reading:
         if word.array is not None:
             items = script.expander.words(word.array)
             old = before if isinstance(before, tuple) else (before,) if isinstance(before, Token) else ()
-            script.scope.put(name, (*old, *items) if found[2] else items, perhaps=self.perhaps)
+            kept = found[2] == "" or script.expander.pay(8 * len(old))
+            script.scope.put(name, ((*old, *items) if found[2] else items) if kept else None, perhaps=self.perhaps)
             return
         rest = word.pieces[0].text[found.end() :]
         first = [] if not rest else [_text(rest, word)]
@@ -298,7 +299,7 @@ class _Reading:
         if "[" in word.pieces[0].text[: found.end()]:
             script.scope.put(name, None)
             return
-        if found[2] and isinstance(before, Token):
+        if found[2] and isinstance(before, Token) and script.expander.pay(len(before.text)):
             sure = before.literal if not before.known else len(before.text) + value.literal if not value.known else -1
             value = Token(text=before.text + value.text, line=word.line, literal=sure)
         elif found[2]:

@@ -155,6 +155,6 @@ def _is_prose(found: Found) -> bool:
     if any(text in ("--help", "-h") or text.startswith(("--help=", "[-")) for text in rest):
         return True
     options = [text for text in rest if text.startswith("-")]
-    if rest and _STRAY.fullmatch(rest[0]):
+    if rest and _STRAY.fullmatch(rest[0]) and not (options and rest[1] == options[0]):
         return True
     return not options and len(rest) > 3 and sum(text.isalpha() for text in rest) > 2
