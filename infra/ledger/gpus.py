@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GIB = 1 << 30
+SOLD = 0.9
 SAME_GIB = 0.35
 """Two totals that differ by less are the same product: drivers reserve a little more or less."""
 
@@ -107,4 +108,6 @@ def _known(name: str) -> Gpu | None:
     for word in (low, ALIASES.get(low, ""), ALIASES.get(low.replace("-sxm4", ""), "")):
         if word in GPUS:
             return GPUS[word]
-    return None
+    sized = re.fullmatch(r"(.+?)-?(\d{2,3})", low)  # l40s-48: the size that it is sold with
+    base = GPUS.get(ALIASES.get(sized.group(1), sized.group(1))) if sized else None
+    return base if base and sized and SOLD < base.total_gib / int(sized.group(2)) <= 1 else None

@@ -117,9 +117,9 @@ class FitRequest:
     @property
     def precision(self) -> Precision:
         """Bytes a parameter, by component; a quantisation that only names the loader's method changes nothing."""
-        known = precisions.scheme(self.quantization) if self.quantization else None
-        chosen = precisions.of(known) if known else self.model.bytes_by_component
-        return precisions.in_dtype(chosen, self.dtype)
+        own = self.model.bytes_by_component
+        found = precisions.chosen(own, self.model.quantization, self.quantization) if self.quantization else own
+        return precisions.in_dtype(found, self.dtype)
 
     def place(self, name: str) -> str:
         """Where a problem with that field lies."""
@@ -160,8 +160,8 @@ def from_options(
         near = nearest(engine, ENGINES)
         fix = f"did you mean {near}?" if near else None
         problems.append(Problem(where="--engine", found=engine, wanted=f"one of {', '.join(ENGINES)}", fix=fix))
-    if quant and precisions.scheme(quant) is None:
-        known = ", ".join(precisions.SCHEMES)
+    if quant and precisions.scheme(quant) is None and quant.lower() not in precisions.METHODS:
+        known = ", ".join((*precisions.SCHEMES, *precisions.METHODS))
         problems.append(Problem(where="--quant", found=quant, wanted=f"one of {known}"))
     if dtype.lower() not in precisions.DTYPE_BYTES:
         known = ", ".join(precisions.DTYPE_BYTES)
