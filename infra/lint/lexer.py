@@ -8,7 +8,7 @@ from typing import Literal
 MAX_DEPTH = 12
 """Substitutions inside one another; what lies deeper stays as it is written."""
 
-NoteKind = Literal["blank", "missing", "comment", "quote", "typographic", "cut"]
+NoteKind = Literal["blank", "missing", "comment", "quote", "typographic", "cut", "doubled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,7 @@ _OPERATOR = re.compile(r"\n|;;&|;;|;&|&&|\|\||\|&|[;&|()]")
 _REDIRECT = re.compile(r"(?:[0-9]{1,3}|\{[A-Za-z_]\w{0,60}\})?(?:<<<|<<-?|<>|<&|<|>>|>&|>\||&>>|&>|>)")
 _BROKEN = re.compile(r"\\[ \t\u00a0]+(?:#[^\n]*)?(?=\n|\Z)")
 _LOST_END = re.compile(r"\\[ \t]+(?=--?[A-Za-z])")
+_DOUBLED = re.compile(r"\\\\[ \t]*\n[ \t]*(?=--?[A-Za-z])")
 _COMMENTED = re.compile(r"\\[ \t]*\Z")
 _PLACEHOLDER = re.compile(r"<[^\s<>&|;()'\"`$=][^<>\n;|&'\"`$]{0,80}>")
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!_-]")
@@ -185,6 +186,12 @@ class Lexer:
             self._continued = True
             self.at = text.index("\n", at)
             self._step("\n")
+            return True
+        doubled = _DOUBLED.match(text, at)
+        if doubled and self._words:
+            self.notes.append(Note(kind="doubled", line=self.line))
+            self._continued = True
+            self._jump(doubled.end())
             return True
         lost, broken = _LOST_END.match(text, at), _BROKEN.match(text, at)
         if not self._words or not (lost or broken):

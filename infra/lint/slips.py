@@ -26,6 +26,12 @@ _TEXTS = {
         "the comment ends the command, for a backslash in or before it joins nothing; what follows is not part of it",
         "move the comment of line {line} above the command",
     ),
+    "doubled": (
+        "two backslashes at the end of the line",
+        "one backslash",
+        "the first makes the second a word of its own, and the command ends here",
+        "delete one backslash at the end of line {line}",
+    ),
     "quote": (
         "a quote that is never closed",
         "a closing quote",

@@ -40,6 +40,7 @@ def test_engines(text: str, engine: str | None, expected: list[str]) -> None:
     assert [command.engine for command in lint(text, "-", engine).commands] == expected
 
 
+OLD = "pip install vllm==0.10.0"
 NEWEST = table.newest("vllm")
 RELEASES: list[tuple[str, str | None, str | None, list[str], int]] = [
     ("vllm serve m", None, None, [NEWEST], 0),
@@ -47,7 +48,7 @@ RELEASES: list[tuple[str, str | None, str | None, list[str], int]] = [
     ("vllm serve m", "vllm", "0.10.0", ["0.10.0"], 0),
     ("pip install vllm==0.19.1\nvllm serve m", None, None, ["0.19.1"], 0),
     ("pip install vllm==0.19.1\nvllm serve m", None, "0.10.0", ["0.10.0"], 0),
-    ("pip install vllm==0.10.0\nvllm serve m\npip install vllm==0.19.1\nvllm serve n", None, None, ["0.10.0", "0.19.1"], 0),
+    (f"{OLD}\nvllm serve m\npip install vllm==0.19.1\nvllm serve n", None, None, ["0.10.0", "0.19.1"], 0),
     ("vllm serve m\npip install vllm==0.10.0", None, None, ["0.10.0"], 0),
     ("docker run vllm/vllm-openai:v0.19.1 m --port 80\npip install vllm==0.10.0", None, None, ["0.19.1"], 0),
     ("pip install 'vllm>=0.10'\nvllm serve m", None, None, [NEWEST], 0),

@@ -95,6 +95,7 @@ def test_words(text: str, expected: list[list[str]]) -> None:
 SLIPS: list[tuple[str, str, list[tuple[str, int]]]] = [
     ("a blank after the backslash", "vllm serve m \\ \n  --a 1", [("blank", 1)]),
     ("a comment after the backslash", "vllm serve m \\ # big\n  --a 1", [("blank", 1)]),
+    ("two backslashes", "vllm serve m \\\\\n  --a 1", [("doubled", 1)]),
     ("no backslash", "vllm serve m \\\n  --a 1\n  --b 2", [("missing", 2)]),
     ("no backslash, an empty line", "vllm serve m \\\n\n  --b 2", [("missing", 2)]),
     ("a comment between", "vllm serve m \\\n  --a 1 \\\n  # why\n  --b 2", [("comment", 3)]),
@@ -111,10 +112,8 @@ SLIPS: list[tuple[str, str, list[tuple[str, int]]]] = [
 def test_slips(text: str, expected: list[tuple[str, int]]) -> None:
     document = read(text, "run.sh")
     assert [(note.kind, note.line) for note in document.notes] == expected
-    assert "--b" not in text.split("#")[0] or [token.text for token in document.launches[0].found.words][-2:] == [
-        "--b",
-        "2",
-    ]
+    if expected:
+        assert [token.text for token in document.launches[0].found.words][-2:] == text.split()[-2:]
 
 
 def test_a_quote_that_never_closes_ends_with_its_line() -> None:
