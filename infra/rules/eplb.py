@@ -114,6 +114,39 @@ def _log_interval(s: Subject) -> Iterator[Breach]:
         yield Breach(options=("eplb-config",), found=f"log_balancedness_interval {interval}", wanted="a number above 0")
 
 
+def _async_policy(s: Subject) -> Iterator[Breach]:
+    config: Mapping[str, object] = s.mapping("eplb-config") or {}
+    if config.get("use_async") is True and config.get("policy", "default") != "default":
+        yield Breach(
+            options=("eplb-config",),
+            found=f"asynchronous balancing with the policy {config['policy']}",
+            wanted="the default policy",
+        )
+
+
+def _all2all_alone(s: Subject) -> Iterator[Breach]:
+    p = s.parallelism
+    if "all2all-backend" in s.options and p and not p.expert:
+        yield Breach(
+            options=("all2all-backend",),
+            found="--all2all-backend without expert parallelism",
+            wanted="--enable-expert-parallel beside it",
+            fix="leave it out, or add --enable-expert-parallel",
+            edit=s.edit("all2all-backend"),
+        )
+
+
+def _all2all_gone(s: Subject) -> Iterator[Breach]:
+    if s.text("all2all-backend") in ("pplx", "naive") and not any(_all2all_alone(s)):
+        yield Breach(
+            options=("all2all-backend",),
+            found=f"the back end {s.text('all2all-backend')}, which is gone",
+            wanted="allgather_reducescatter, deepep_high_throughput or deepep_low_latency",
+            fix="leave it out",
+            edit=s.edit("all2all-backend"),
+        )
+
+
 def _filter_alone(s: Subject) -> Iterator[Breach]:
     if s.given("enable-ep-weight-filter") and not s.options.get("enable-expert-parallel", False):
         yield Breach(
@@ -232,6 +265,34 @@ RULES: tuple[Rule, ...] = (
         why="the engine raises ValueError",
         source="vllm 0.19.1, vllm/config/parallel.py: EPLBConfig",
         check=_log_interval,
+    ),
+    Rule(
+        name="eplb-async-policy",
+        engines=VLLM,
+        since="0.19.0",
+        title="asynchronous balancing with a policy of one's own",
+        why="ValueError: Async EPLB is only supported with the default policy",
+        source="vllm 0.19.1, vllm/config/parallel.py: EPLBConfig",
+        check=_async_policy,
+    ),
+    Rule(
+        name="all2all-alone",
+        engines=VLLM,
+        level="warning",
+        title="an all-to-all back end without expert parallelism",
+        why="tokens are sent to experts only where whole experts lie on ranks",
+        source="vllm 0.19.1, vllm/model_executor/layers/fused_moe/config.py: FusedMoEParallelConfig",
+        check=_all2all_alone,
+    ),
+    Rule(
+        name="all2all-gone",
+        engines=VLLM,
+        since="0.19.0",
+        level="warning",
+        title="an all-to-all back end that was removed",
+        why="vLLM falls back to allgather_reducescatter",
+        source=_PARALLEL,
+        check=_all2all_gone,
     ),
     Rule(
         name="ep-filter-alone",

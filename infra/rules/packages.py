@@ -47,6 +47,20 @@ REQUIRES: Mapping[tuple[str, str], Mapping[str, str]] = {
 """`Requires-Dist` of the wheels, as far as documents pin against it."""
 
 
+PYTHON: Mapping[tuple[str, str], str] = {
+    ("vllm", "0.10.0"): ">=3.9,<3.13",
+    ("vllm", "0.19.1"): ">=3.10,<3.14",
+    ("vllm", "0.33.0"): ">=3.11,<3.15",
+    ("sglang", "0.5.9"): ">=3.10",
+    ("sglang", "0.5.10.post1"): ">=3.10",
+    ("sglang", "0.5.23"): ">=3.11",
+    ("sglang-kt", "0.7.2"): ">=3.10",
+    ("kt-kernel", "0.7.2"): ">=3.10",
+}
+"""`Requires-Python` of the wheels."""
+_MADE = re.compile(r"python(?:==?|=)?([23]\.[0-9]{1,2})(?:\.[0-9]+)?")
+
+
 def installed(steps: Sequence[Step]) -> dict[str, str]:
     """What is asked of each distribution that these commands install; extras are keys of their own: "vllm[bench]"."""
     found: dict[str, str] = {}
@@ -255,6 +269,34 @@ def _outside(script: Script) -> Iterator[Flaw]:
                 )
 
 
+def _python(script: Script) -> Iterator[Flaw]:
+    asked = installed(script.steps)
+    made = [(version, step.place) for step in script.steps for version in _pythons(step.words)]
+    if len({version for version, _ in made}) != 1:
+        return
+    version, place = made[0]
+    for (engine, release), wanted in PYTHON.items():
+        if pinned(asked.get(engine, "")) == release and not satisfies(version, wanted):
+            yield Flaw(
+                place=place,
+                word=f"python={version}",
+                found=f"Python {version} for {engine} {release}",
+                wanted=f"Python {wanted}",
+                fix="make the environment with Python 3.12",
+            )
+
+
+def _pythons(words: Sequence[str]) -> Iterator[str]:
+    """The Python versions of the environments that a command makes."""
+    if "create" in words or "venv" in words:
+        for n, word in enumerate(words):
+            found = _MADE.fullmatch(word.rpartition("/")[2])
+            if found:
+                yield found[1]
+            elif word in ("--python", "-p") and re.fullmatch(r"3\.[0-9]+", words[n + 1] if n + 1 < len(words) else ""):
+                yield words[n + 1]
+
+
 def _router(script: Script) -> Iterator[Flaw]:
     asked = installed(script.steps)
     for step in script.steps:
@@ -312,6 +354,13 @@ SCRIPT_RULES: tuple[ScriptRule, ...] = (
         why="pip refuses to install the two together, or replaces what the engine was built against",
         source="Requires-Dist of the engine's wheel",
         check=_outside,
+    ),
+    ScriptRule(
+        name="python-version",
+        title="an environment of a Python that the pinned engine does not support",
+        why="pip finds no such release for that Python",
+        source="Requires-Python of the engine's wheel",
+        check=_python,
     ),
     ScriptRule(
         name="router-installed",

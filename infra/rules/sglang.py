@@ -40,6 +40,38 @@ def _deepep_mode(s: Subject) -> Iterator[Breach]:
         )
 
 
+def _graph_sizes(s: Subject) -> int | None:
+    """The largest batch that CUDA graphs are captured for, where that is given."""
+    for name in ("cuda-graph-bs", "cuda-graph-bs-decode"):
+        sizes = s.options.get(name)
+        listed = [size for size in sizes if isinstance(size, int)] if isinstance(sizes, tuple | list) else []
+        if listed:
+            return max(listed)
+        if isinstance(sizes, int):
+            return sizes
+    return s.number("cuda-graph-max-bs")
+
+
+def _dispatch(s: Subject) -> Iterator[Breach]:
+    given = s.env.get("SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK", "")
+    if not given.isdigit() or not _a2a(s):
+        return
+    limit, captured = int(given), _graph_sizes(s)
+    if limit > 1024:
+        yield Breach(
+            found=f"SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK={limit}",
+            wanted="at most 1024",
+            why="SGLang asserts it",
+        )
+    elif captured and captured > limit and s.options.get("deepep-mode", "auto") in ("auto", "low_latency"):
+        yield Breach(
+            options=("cuda-graph-bs", "cuda-graph-bs-decode", "cuda-graph-max-bs"),
+            found=f"batches of {captured}, of which a rank may send {limit}",
+            wanted=f"SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK of at least {captured}",
+            fix=f"set it to {captured}" if captured <= 1024 else None,
+        )
+
+
 def _lm_head(s: Subject) -> Iterator[Breach]:
     p = s.parallelism
     if s.given("enable-dp-lm-head") and not _shared(s) and p and p.data > 1:
@@ -150,6 +182,14 @@ RULES: tuple[Rule, ...] = (
         why="it is read only by the DeepEP back end",
         source="sglang 0.5.9, sglang/srt/server_args.py: _handle_a2a_moe",
         check=_deepep_mode,
+    ),
+    Rule(
+        name="deepep-dispatch",
+        engines=SGLANG,
+        title="larger batches than DeepEP's buffers take",
+        why="the low-latency kernels send at most SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK tokens a rank",
+        source="sglang 0.5.9, sglang/srt/layers/moe/token_dispatcher/deepep.py",
+        check=_dispatch,
     ),
     Rule(
         name="dp-lm-head",

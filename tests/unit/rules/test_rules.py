@@ -212,6 +212,19 @@ CASES = (
         f'{K2} -tp 8 -ep --enable-eplb --eplb-config \'{{"log_balancedness":true,"log_balancedness_interval":0}}\'',
         f'{K2} -tp 8 -ep --enable-eplb --eplb-config \'{{"log_balancedness":true,"log_balancedness_interval":10}}\'',
     ),
+    vllm(
+        "eplb-async-policy",
+        f"{K2} -tp 8 -ep --enable-eplb --eplb-config.use_async true --eplb-config.policy mine",
+        f"{K2} -tp 8 -ep --enable-eplb --eplb-config.use_async true",
+    ),
+    vllm(
+        "all2all-alone",
+        f"{K2} -tp 8 --all2all-backend deepep_low_latency",
+        f"{K2} -tp 8 -ep --all2all-backend deepep_low_latency",
+    ),
+    vllm(
+        "all2all-gone", f"{K2} -tp 8 -ep --all2all-backend pplx", f"{K2} -tp 8 -ep --all2all-backend deepep_low_latency"
+    ),
     vllm("ep-filter-alone", f"{K25} -tp 8 --enable-ep-weight-filter", f"{K25} -tp 8 -ep --enable-ep-weight-filter"),
     vllm(
         "ep-filter-with-eplb",
@@ -277,6 +290,12 @@ CASES = (
         "dp-lm-head",
         f"{S2} --tp 4 --dp 2 --enable-dp-lm-head",
         f"{S2} --tp 8 --dp 2 --enable-dp-lm-head --enable-dp-attention",
+    ),
+    sglang(
+        "deepep-dispatch",
+        f"{S2} --tp 8 --moe-a2a-backend deepep --cuda-graph-bs 480",
+        f"{S2} --tp 8 --moe-a2a-backend deepep --cuda-graph-bs 128",
+        around={"env": {"SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK": "256"}},
     ),
     sglang("dp-attention-alone", f"{S2} --tp 8 --enable-dp-attention", f"{S2} --tp 8 --enable-dp-attention --dp 8"),
     sglang("dense-tensor-size", f"{S2} --moe-dense-tp-size 4", f"{S2} --moe-dense-tp-size 1"),
@@ -407,6 +426,20 @@ CASES = (
     ),
     kt("kt-rawint4-avx2", f"{KT} --kt-method RAWINT4", f"{KT} --kt-method LLAMAFILE", around={"cpu_flags": AVX2}),
     kt(
+        "kt-forced-avx2",
+        f"{KT} --kt-method RAWINT4",
+        f"{KT} --kt-method RAWINT4",
+        around={"env": {"KT_RAWINT4_BACKEND": "avx2"}},
+        right_around={"env": {"KT_RAWINT4_BACKEND": "avxvnni"}},
+    ),
+    kt(
+        "kt-variant",
+        f"{KT} --kt-method RAWINT4",
+        f"{KT} --kt-method RAWINT4",
+        around={"cpu_flags": AVX512, "env": {"KT_KERNEL_CPU_VARIANT": "amx"}},
+        right_around={"cpu_flags": AVX512, "env": {"KT_KERNEL_CPU_VARIANT": "avx512_bf16"}},
+    ),
+    kt(
         "kt-avx2-pools",
         f"{KT} --kt-method RAWINT4 --kt-threadpool-count 2",
         f"{KT} --kt-method RAWINT4 --kt-threadpool-count 1",
@@ -524,6 +557,14 @@ TRTLLM = (
         wrong="moonshotai/Kimi-K2.5 --trust_remote_code --tp_size 8",
         right=f"{T2} --tp_size 8",
     ),
+    Case(rule="tool-parser-model", wrong=f"{T2} --tool_parser qwen3", right=f"{T2} --tool_parser kimi_k2"),
+    Case(
+        rule="nvfp4-gpu",
+        wrong="nvidia/Kimi-K2.5-NVFP4 --trust_remote_code",
+        right="nvidia/Kimi-K2.5-NVFP4 --trust_remote_code",
+        around=H200,
+        right_around={"gpu": "NVIDIA B200"},
+    ),
     Case(rule="trust-remote-code", wrong="moonshotai/Kimi-K2-Instruct", right=T2),
     Case(
         rule="memory-share", wrong=f"{T2} --free_gpu_memory_fraction 90", right=f"{T2} --free_gpu_memory_fraction 0.9"
@@ -611,9 +652,21 @@ def test_tensorrt_llm(case: Case, release: str) -> None:
     assert rules_of("trtllm", release, case.right, around) == []
 
 
+@pytest.mark.parametrize("parser", ["kimi_k2", "kimi_k25"])
+def test_kimis_reasoning_came_late_to_tensorrt_llm(parser: str) -> None:
+    assert rules_of("trtllm", "1.3.0rc3", f"{T2} --reasoning_parser {parser}") == ["reasoning-parser-release"]
+    assert rules_of("trtllm", "main-2026", f"{T2} --reasoning_parser {parser}") == []
+
+
+def test_k25_came_late_to_tensorrt_llm() -> None:
+    nvfp4 = subject("trtllm", "1.3.0rc3", "nvidia/Kimi-K2.5-NVFP4 --trust_remote_code")
+    assert list(findings(nvfp4)) == []
+    assert [found.problem.rule for found in findings(replace(nvfp4, release="1.2.1"))] == ["model-release"]
+
+
 def test_every_rule_has_a_case() -> None:
     tested = {case.rule for case in CASES + TRTLLM}
-    assert {rule.name for rule in RULES} - tested == {"tool-parser-alone"}
+    assert {rule.name for rule in RULES} - tested == {"tool-parser-alone", "reasoning-parser-release"}
 
 
 def test_a_parser_of_tool_calls_alone_is_told_of_in_stacks_only() -> None:

@@ -86,6 +86,11 @@ CASES: tuple[tuple[str, Script, Script], ...] = (
         script("pip install sglang", f"{ROUTER} --pd-disaggregation"),
         script("pip install sglang sglang-router", f"{ROUTER} --pd-disaggregation"),
     ),
+    (
+        "python-version",
+        script("conda create -n e python=3.10 -y", "pip install vllm==0.33.0"),
+        script("uv venv --python 3.12", "pip install vllm==0.33.0"),
+    ),
     ("router-disaggregation", script(ROUTER), script(f"{ROUTER} --pd-disaggregation")),
     ("load-balancer-module", script(OLD_ROUTER), script("pip install 'sglang[all]==0.4.9.post6'", OLD_ROUTER)),
     ("served-model-name", script(BENCH, subjects=(SERVE,)), script(BENCH, subjects=(NAMED,))),
