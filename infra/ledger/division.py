@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra import precision as precisions
-from infra.ledger import defaults, kv, overhead, weights
+from infra.ledger import defaults, kv, overhead, padding, weights
 from infra.ledger.kv import Cache, Pool
 from infra.ledger.overhead import Load
 from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
@@ -115,6 +114,7 @@ def shards_of(r: FitRequest) -> Shards:
     here = 1.0
     if r.engine in KT_ENGINES and r.kt and a.experts:
         here = min(1.0, r.kt.gpu_experts / a.experts)
+    pad = padding.of(r)
     return Shards(
         attention=r.tensor,
         experts=shared_out,
@@ -126,19 +126,11 @@ def shards_of(r: FitRequest) -> Shards:
         vision=1 if whole_tower else r.tensor,
         experts_here=here,
         redundant_experts=r.redundant_experts,
-        expert_row_pad=ROCM_ROW_PAD if r.engine == "vllm" and r.gpu.rocm and _padded(r) else 0,
+        expert_row_pad=pad.row_bytes,
+        expert_step=pad.width,
+        expert_hidden_step=pad.hidden,
         absorbs=not r.gpu.rocm,
     )
-
-
-ROCM_ROW_PAD = 256
-"""VLLM_ROCM_MOE_PADDING, which is on: bytes after each row. With it, and without kv_b's copy, DeepSeek-R1 on MI300X
-is as far from its logs as on H200 (0.2 %)."""
-
-
-def _padded(r: FitRequest) -> bool:
-    """vLLM's own methods pad, those of compressed-tensors do not."""
-    return (precisions.scheme(r.quantization or r.model.quantization) or "") in ("bf16", "fp16", "fp8-block")
 
 
 def cache_of(r: FitRequest) -> Cache:

@@ -21,10 +21,10 @@ def test_median_errors() -> None:
 
 @pytest.mark.parametrize("gpu", ["H200", "B200"])
 def test_on_nvidia_each_is_near(gpu: str) -> None:
-    """Nemotron-3-Nano of 0.18.0 pads its experts, by 2.9 %; all else of weights is within 1.3 %, tokens within 6 %."""
+    """ROCm counts what its allocator holds as weights, so there some are further off."""
     for record, _, weights, tokens in COMPARED:
         if record["gpu"] == gpu:
-            assert abs(weights - 1) < 0.03, record["id"]
+            assert abs(weights - 1) < 0.01, record["id"]
             assert abs(tokens - 1) < 0.06, record["id"]
 
 

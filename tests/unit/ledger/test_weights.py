@@ -8,6 +8,7 @@ import pytest
 
 from infra import model as models
 from infra import precision as precisions
+from infra.ledger import padding
 from infra.ledger.division import shards_of
 from infra.ledger.request import from_options
 from infra.ledger.weights import Shards, checkpoint_bytes, parameters, per_gpu, rank_experts, stages
@@ -116,6 +117,37 @@ def test_a_rank_of_whole_experts_is_the_fullest_one() -> None:
     assert rank_experts(a, Shards(experts=10, whole_experts=True)) == 39
     assert rank_experts(a, Shards(experts=10)) == pytest.approx(38.4)
     assert rank_experts(a, Shards(experts=32, whole_experts=True, redundant_experts=32)) == 13
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "width", "hidden", "row_bytes"),
+    [
+        ("kimi-k2.5", {"gpus": "8xh200"}, 1, 1, 0),
+        ("nemotron-3-nano-fp8", {"gpus": "1xh200"}, 128, 1, 0),
+        ("nemotron-3-nano-fp8", {"gpus": "1xh200", "release": "0.16.0"}, 1, 1, 0),
+        ("gpt-oss-120b", {"gpus": "8xh100"}, 64, 1, 0),
+        ("gpt-oss-120b", {"gpus": "8xb200"}, 256, 256, 0),
+        ("gpt-oss-120b", {"gpus": "8xa100"}, 128, 256, 0),
+        ("deepseek-r1", {"gpus": "8xmi300x"}, 1, 1, 256),
+        ("qwen3-235b-a22b-fp8", {"gpus": "8xmi300x"}, 1, 1, 0),
+        ("llama-3.3-70b", {"gpus": "8xmi300x"}, 1, 1, 0),
+        ("gpt-oss-120b", {"gpus": "8xh100", "engine": "sglang"}, 1, 1, 0),
+    ],
+)
+def test_padding(model: str, options: dict[str, Any], width: int, hidden: int, row_bytes: int) -> None:
+    r = from_options(model, **{"release": "0.19.1", **options})
+    assert padding.of(r) == padding.Padding(width=width, hidden=hidden, row_bytes=row_bytes)
+
+
+def test_slices_of_experts_are_rounded_up() -> None:
+    """1856 wide, in two: 928 becomes 1024; whole, it becomes 1920."""
+    a, p = models.load("nemotron-3-nano-fp8").architecture, precisions.of("fp8")
+    plain = per_gpu(models.load("nemotron-3-nano-fp8"), p, Shards(experts=2), stages(a.layers, 1)[0])
+    padded = per_gpu(models.load("nemotron-3-nano-fp8"), p, Shards(experts=2, expert_step=128), stages(a.layers, 1)[0])
+    assert padded["routed experts"] / plain["routed experts"] == pytest.approx(1024 / 928)
+    whole = Shards(experts=2, whole_experts=True, expert_step=128)
+    found = per_gpu(models.load("nemotron-3-nano-fp8"), p, whole, stages(a.layers, 1)[0])
+    assert found["routed experts"] / plain["routed experts"] == pytest.approx(1920 / 1856)
 
 
 @pytest.mark.parametrize(
