@@ -29,7 +29,7 @@ class Context:
     env: Mapping[str, str] = field(default_factory=dict)
     """Known values of variables that are exported or stand before the command."""
     packages: Mapping[str, str] = field(default_factory=dict)
-    """What the document installs (`packages.installed`): "==0.19.1", "<5.6", "" by distribution name."""
+    """What the document installs (`distributions.installed`): "==0.19.1", "<5.6", "" by distribution name."""
     files: Mapping[str, object] = field(default_factory=dict)
     """YAML that the document writes, parsed, by the path as it is written there."""
     file_places: Mapping[str, str] = field(default_factory=dict)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from infra.rules.distributions import installed, pinned
 from infra.rules.network import DEFAULT_PORTS
-from infra.rules.packages import installed, pinned
 from infra.rules.recognise import recognise
 from infra.rules.release import key, within
 from infra.rules.script import Flaw, Script, ScriptRule, Step

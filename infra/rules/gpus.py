@@ -20,6 +20,14 @@ def generation(subject: Subject) -> str:
     return next((kind for kind, names in kinds if names.search(name)), "")
 
 
+def other_accelerator(subject: Subject) -> bool:
+    """Whether it is no GPU that the command runs on: a node may have any number of others."""
+    device = subject.text("device")
+    others = ("ascend", "npu", "hpu", "tpu", "xpu")
+    named = any(isinstance(value, str) and value.lower() in others for value in subject.options.values())
+    return device not in (None, "auto", "cuda") or named or any(name.startswith("ASCEND_") for name in subject.env)
+
+
 def capacity(subject: Subject) -> int:
     """The GPUs of one node, or the most that any has."""
     return subject.gpus_per_node or MOST_GPUS_A_NODE
@@ -42,7 +50,8 @@ def vllm_gpus_a_node(subject: Subject) -> int | None:
     """The GPUs that one `vllm serve` process takes on its node; None where Ray or the run decides."""
     p, world = subject.parallelism, subject.world
     nodes, local = subject.count("nnodes", 1), subject.count("data-parallel-size-local", 0)
-    if p is None or world is None or nodes is None or local is None or uses_ray(subject):
+    placed_by_itself = not uses_ray(subject) and not other_accelerator(subject)
+    if p is None or world is None or nodes is None or local is None or not placed_by_itself:
         return None
     if "distributed-executor-backend" in subject.options and subject.text("distributed-executor-backend") != "mp":
         return None

@@ -128,6 +128,7 @@ CASES = (
         found="16 GPUs",
     ),
     sglang("world-size", f"{S2} --tp 16", f"{S2} --tp 16 {DIST}"),
+    sglang("world-size", f"{S2} --tp 16", f"{S2} --tp 16 --disaggregation-transfer-backend ascend"),
     sglang("world-size", f"{S2} --tp 8 --dp 8", f"{S2} --tp 8 --dp 8 --enable-dp-attention", found="64 GPUs"),
     vllm(
         "job-size",

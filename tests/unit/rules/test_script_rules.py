@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from infra.rules import SCRIPT_RULES, Script, Step, Subject, script_findings
-from infra.rules.packages import installed, satisfies
+from infra.rules.distributions import installed, satisfies
 from tests.unit.rules.subjects import subject
 
 SERVE = subject("vllm", "0.19.1", "/models/kimi-k2.5 --trust-remote-code")
@@ -39,7 +39,7 @@ def script(*lines: str, subjects: tuple[Subject, ...] = (), pinned: Mapping[str,
 
 
 CASES: tuple[tuple[str, Script, Script], ...] = (
-    ("huggingface-cli", script(DOWNLOAD), script("hf download moonshotai/Kimi-K2.5 --local-dir /m")),
+    ("huggingface-cli-deprecated", script(DOWNLOAD), script("hf download moonshotai/Kimi-K2.5 --local-dir /m")),
     (
         "huggingface-cli",
         script("pip install vllm==0.19.1", DOWNLOAD),
