@@ -33,6 +33,8 @@ class Context:
     files: Mapping[str, object] = field(default_factory=dict)
     """YAML that the document writes, parsed, by the path as it is written there."""
     file_places: Mapping[str, str] = field(default_factory=dict)
+    """Where each begins: "line 5"."""
+    file_texts: Mapping[str, str] = field(default_factory=dict)
     published: bool = False
     """Whether a manifest opens its port to others."""
     gpus_per_node: int | None = None
@@ -68,7 +70,8 @@ def of_command(checked: Checked, context: Context) -> Subject:
         options[name] = token.text if token.known else UNKNOWN
         places[name], tokens[name], texts[name] = token.where, token.text, token.text
     around = launch.read(context.prefix, context.directives)
-    config, config_place = _config(texts, context)
+    path = next((texts[name] for name in CONFIG_OPTIONS if name in texts), "")
+    config = _config(path, context)
     return with_parallelism(
         Subject(
             engine=context.engine,
@@ -98,7 +101,8 @@ def of_command(checked: Checked, context: Context) -> Subject:
             published=around.published or context.published,
             packages=context.packages,
             config=config,
-            config_place=config_place,
+            config_place=context.file_places.get(path, context.place) if config is not None else "",
+            config_text=context.file_texts.get(path, "") if config is not None else "",
             ray_started=context.ray_started,
         )
     )
@@ -180,9 +184,6 @@ def _gpus(around: launch.Launch, context: Context) -> int | None:
     return around.gpus_per_node or context.gpus_per_node
 
 
-def _config(texts: Mapping[str, str], context: Context) -> tuple[Mapping[str, object] | None, str]:
-    path = next((texts[name] for name in CONFIG_OPTIONS if name in texts), "")
+def _config(path: str, context: Context) -> Mapping[str, object] | None:
     found = context.files.get(path) if context.engine == "trtllm" else None
-    if not isinstance(found, Mapping):
-        return None, ""
-    return found, context.file_places.get(path, context.place)
+    return found if isinstance(found, Mapping) else None

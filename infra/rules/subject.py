@@ -99,6 +99,8 @@ class Subject:
     config: Mapping[str, object] | None = None
     """TensorRT-LLM's YAML, parsed."""
     config_place: str = ""
+    config_text: str = ""
+    """The same as it is written, where that is known: its first line is at `config_place`."""
     ray_started: bool | None = None
     """Whether `ray start` comes before; None: nothing is said of it."""
     commanded: bool = True

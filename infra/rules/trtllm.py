@@ -1,6 +1,7 @@
 """TensorRT-LLM's YAML file, held against the classes of its release."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from infra.rules.rule import TRTLLM, Breach, Rule
 from infra.rules.subject import Subject
@@ -13,6 +14,16 @@ RENAMED: Mapping[str, str] = {
     "cuda_graph_max_batch_size": "cuda_graph_config.max_batch_size",
 }
 """Keys of older releases, and what they are now."""
+
+
+def _place(s: Subject, path: Sequence[str]) -> str:
+    """The line of a key in the file's text, where that is known; else where the file begins."""
+    first = re.fullmatch(r"line ([0-9]+)", s.config_place)
+    if not first or not path:
+        return s.config_place
+    key = re.compile(rf"[ \t]*(?:- )?[\"']?{re.escape(path[-1])}[\"']?[ \t]*:")
+    lines = (n for n, line in enumerate(s.config_text.split("\n")) if key.match(line))
+    return f"line {int(first[1]) + next(lines, 0)}"
 
 
 def _keys(s: Subject) -> Iterator[Breach]:
@@ -30,7 +41,7 @@ def _keys(s: Subject) -> Iterator[Breach]:
     for fault in Reader(classes=table.classes).faults({"class": table.root}, s.config):
         better = RENAMED.get(fault.where) or fault.better
         yield Breach(
-            place=s.config_place,
+            place=_place(s, fault.path),
             word=fault.path[-1] if fault.path else None,
             found=f"{fault.where}: {fault.found}" if fault.found != fault.where else fault.where,
             wanted=better or fault.wanted,
@@ -47,7 +58,11 @@ def _old_keys(s: Subject, config: Mapping[str, object]) -> Iterator[Breach]:
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None:
             yield Breach(
-                place=s.config_place, word=path.rpartition(".")[2], found=path, wanted=better, fix=f"write {better}"
+                place=_place(s, path.split(".")),
+                word=path.rpartition(".")[2],
+                found=path,
+                wanted=better,
+                fix=f"write {better}",
             )
 
 

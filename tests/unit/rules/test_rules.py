@@ -659,6 +659,15 @@ def test_kimis_reasoning_came_late_to_tensorrt_llm(parser: str) -> None:
     assert rules_of("trtllm", "main-2026", f"{T2} --reasoning_parser {parser}") == []
 
 
+@pytest.mark.parametrize("release", tables.releases("trtllm"))
+def test_a_key_has_its_line(release: str) -> None:
+    text = "print_iter_log: true\ncuda_graph_config:\n  padding_enabled: true\n"
+    file = {"print_iter_log": True, "cuda_graph_config": {"padding_enabled": True}}
+    around = {"files": {"/a.yml": file}, "file_places": {"/a.yml": "line 10"}, "file_texts": {"/a.yml": text}}
+    [found] = findings(subject("trtllm", release, f"{T2} --config /a.yml", around))
+    assert (found.problem.where, found.problem.token) == ("line 12", "padding_enabled")
+
+
 def test_k25_came_late_to_tensorrt_llm() -> None:
     nvfp4 = subject("trtllm", "1.3.0rc3", "nvidia/Kimi-K2.5-NVFP4 --trust_remote_code")
     assert list(findings(nvfp4)) == []
