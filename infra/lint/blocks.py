@@ -129,6 +129,8 @@ def _markdown(rows: Sequence[str]) -> Iterator[Block]:
             start = at + 1 if directive else at
             end, body = _indented(rows, start, len(directive["indent"]) + 1 if directive else 3)
             language = directive["language"].lower() if directive else ""
+            if not directive:  # it may be text that hangs under a list: inline code is no command
+                body = "\n".join("" if "`" in row else row for row in body.split("\n"))
             if directive or mentions(body):
                 yield from _of_language(language, body, start + 1)
             at, blank = max(end, at + 1), True

@@ -43,7 +43,8 @@ class Collector:
         if not words:
             return
         if name == "eval" and len(words) > 1:
-            script.run(" ".join(token.text for token in words[1:]), words[0].line, depth + 1)
+            opaque = not all(token.known for token in words)
+            script.run(" ".join(token.text for token in words[1:]), words[0].line, depth + 1, opaque=opaque)
             return
         found, before = self._found(words)
         if found:
@@ -101,6 +102,7 @@ class Collector:
                 around=around,
                 block=self.block,
                 flat=self.flat,
+                partial=around.entry,
             )
         )
 
@@ -119,7 +121,7 @@ class Collector:
             if (is_script or any(char in text for char in " \n\t")) and mentions(text):
                 before = self.around
                 self.around = with_words(words[:at], before)
-                script.run(text, token.line or words[0].line, depth + 1)
+                script.run(text, token.line or words[0].line, depth + 1, opaque=not token.known)
                 self.around = before
                 ran = True
         return ran

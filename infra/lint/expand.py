@@ -24,7 +24,7 @@ _UNKNOWN = re.compile(r"[$`<]")
 _IN_DOCUMENT = re.compile(r"\\([$`\\])|\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
 _BRACES = re.compile(r"\{[^{}\s:\"]*(?:,|\.\.)[^{}\s:\"]*\}")
 _PLACEHOLDER_NAMES = re.compile(
-    r"N|X|IP|PORT|RANK|HOST|(?:YOUR|MY)[_-].+|\.{2,3}|…|.*(?:\.\.\.|…)|xxx+|XXX+", re.DOTALL
+    r"N|X|IP|PORT|RANK|HOST|(?:YOUR|MY|your)[_-].+|server-port|\.{2,3}|…|.*(?:\.\.\.|…)|xxx+|XXX+", re.DOTALL
 )
 _SYNOPSIS = re.compile(r"\[(?:[A-Za-z -]{1,40}\.*|\.{2,3}|…)\]|\.{2,3}|…")
 

@@ -70,7 +70,7 @@ class Note:
 Item = Word | Operator | Redirect
 
 _BLANKS = re.compile(r"(?:[ \t\r\f\v\u00a0]|\\\r?\n)+")
-_PLAIN = re.compile(r"[^\s\\'\"`$;&|()<>#\u201c\u201d\u2018]+")
+_PLAIN = re.compile(r"[^\s\\'\"`$;&|()<>#{\u201c\u201d\u2018]+")
 _CURLY_END = re.compile(r"[\u201d\u201c\u2019\n]")
 _OPERATOR = re.compile(r"\n|;;&|;;|;&|&&|\|\||\|&|[;&|()]")
 _REDIRECT = re.compile(r"(?:[0-9]{1,3}|\{[A-Za-z_]\w{0,60}\})?(?:<<<|<<-?|<>|<&|<|>>|>&|>\||&>>|&>|>)")
@@ -78,7 +78,7 @@ _BROKEN = re.compile(r"\\[ \t\u00a0]+(?:#[^\n]*)?(?=\n|\Z)")
 _LOST_END = re.compile(r"\\[ \t]+(?=--?[A-Za-z])")
 _DOUBLED = re.compile(r"\\\\[ \t]*\n[ \t]*(?=--?[A-Za-z])")
 _COMMENTED = re.compile(r"\\[ \t]*\Z")
-_PLACEHOLDER = re.compile(r"<[^\s<>&|;()'\"`$=][^<>\n;|&'\"`$]{0,80}>")
+_PLACEHOLDER = re.compile(r"<[^\s<>&|;()'\"`$=][^<>\n;|&'\"`$]{0,80}>|\{[A-Za-z][A-Za-z0-9_. -]{0,60}\}")
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!_-]")
 _ASSIGNS = re.compile(r"[A-Za-z_]\w*\+?=\Z")
 _DOUBLE = re.compile(r"[^\"\\$`\n]+")
@@ -101,6 +101,8 @@ class Lexer:
     counts: bool = True
     """Whether a line's end begins a new line of the document."""
     depth: int = 0
+    opaque: bool = False
+    """Whether single quotes don't keep a variable from being replaced: it was to be before."""
     notes: list[Note] = field(default_factory=list)
     at: int = 0
     _documents: list[tuple[str, bool, bool, int]] = field(default_factory=list)
@@ -315,7 +317,7 @@ class Lexer:
             self.at = plain.end()
             pieces.append(Piece(kind="text", text=plain[0], line=self.line))
             return True
-        if char == "<" and (placeholder := _PLACEHOLDER.match(text, at)):
+        if char in "<{" and (placeholder := _PLACEHOLDER.match(text, at)):
             self.at = placeholder.end()
             pieces.append(Piece(kind="open", text=placeholder[0], line=self.line))
             return True
@@ -356,7 +358,10 @@ class Lexer:
         line = self.line
         body = self.text[self.at + 1 : end]
         self._jump(min(end + 1, len(self.text)) if end < len(self.text) and self.text[end] == "'" else end)
-        pieces.append(Piece(kind="text", text=body, quoted=True, line=line))
+        known, dollar, rest = body.partition("$") if self.opaque else (body, "", "")
+        pieces.append(Piece(kind="text", text=known, quoted=True, line=line))
+        if dollar:
+            pieces.append(Piece(kind="open", text=f"${rest}", quoted=True, line=line))
 
     def _closing(self, quote: str, start: int) -> int:
         """Where a quote closes; where it never does, the end of its line, with a note."""

@@ -131,7 +131,8 @@ def _checked(of: _Read, table: FlagTable, launch: Launch, arguments: Sequence[To
     program, cut = launch.found.program, {note.line for note in of.document.notes if note.kind == "cut"}
     named = any(token.text.startswith("--model") for token in arguments)
     by_module = named if program == "vllm image" else program not in ("vllm serve", "sglang serve")
-    return check(table, arguments, module=by_module, partial=bool(cut & set(slips.lines_of(launch))))
+    partial = launch.partial or not arguments or bool(cut & slips.lines_of(launch))
+    return check(table, arguments, module=by_module, partial=partial)
 
 
 def _in_both(one: Sequence[Finding], other: Sequence[Finding]) -> list[Finding]:
@@ -170,7 +171,7 @@ def _context(of: _Read, launch: Launch, engine: str, release: str) -> Context:
         file_places={path: f"line {written.line}" for path, written in document.files.items()},
         published=around.published,
         gpus_per_node=around.gpus_per_node,
-        ray_started=started or bool(re.search(r"\bray\b", document.text)) or None,
+        ray_started=started or bool(re.search(r"(?<![A-Za-z])ray(?![A-Za-z])", document.text)) or None,
     )
 
 

@@ -55,12 +55,15 @@ class Script:
             self._expander = Expander(scope=self.scope)
         return self._expander
 
-    def run(self, text: str, line: int, depth: int = 0) -> None:
-        """Follows a text that begins at a line; one inside another has that one's variables."""
+    def run(self, text: str, line: int, depth: int = 0, *, opaque: bool = False) -> None:
+        """Follows a text that begins at a line; one inside another has that one's variables.
+
+        `opaque` where the text was expanded before: what is still a variable in it the run knows, quotes or not.
+        """
         self.nested += len(text) if depth else 0
         if depth > MAX_DEPTH or self.nested > NESTED_BUDGET:
             return
-        lexer = Lexer(text=text, line=line, counts=self.counts)
+        lexer = Lexer(text=text, line=line, counts=self.counts, opaque=opaque)
         blocks = len(self.scope.blocks)
         _Reading(script=self, depth=depth, outer=blocks).follow(lexer.items())
         self.notes += lexer.notes
