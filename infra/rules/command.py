@@ -92,7 +92,7 @@ def of_command(checked: Checked, context: Context) -> Subject:
             cpu_flags=context.cpu_flags,
             cores=context.cores,
             numa_nodes=context.numa_nodes,
-            host_memory_gib=context.host_memory_gib,
+            host_memory_gib=context.host_memory_gib or around.memory_gib,
             launcher=around.programs[0] if around.programs else None,
             launched_by=around.programs,
             processes=around.processes,

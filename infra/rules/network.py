@@ -173,7 +173,7 @@ def _interfaces(s: Subject) -> Iterator[Breach]:
 
 
 def _localhost(s: Subject) -> Iterator[Breach]:
-    host = s.options.get("host", "127.0.0.1" if s.engine != "vllm" else "")
+    host = s.text("host") if "host" in s.options else "127.0.0.1"
     if s.commanded and s.published and host in LOCAL and (s.number("node-rank") or 0) == 0:
         yield Breach(
             options=("host",),
