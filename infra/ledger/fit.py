@@ -102,24 +102,6 @@ def _world(r: FitRequest) -> Iterator[Problem]:
             fix=f"{r.world - have} more GPUs, or smaller sizes",
             source="vLLM, SGLang: one rank a GPU",
         )
-    if r.pipeline > r.model.architecture.layers:
-        yield Problem(
-            where=r.place("pipeline"),
-            rule="pipeline",
-            found=f"{r.pipeline} stages",
-            wanted=f"at most the {r.model.architecture.layers} layers of {r.model.name}",
-            why="each stage takes whole layers",
-            source="vLLM distributed/utils.py, get_pp_indices",
-        )
-    if r.decode_context > 1 and r.tensor % r.decode_context:
-        yield Problem(
-            where=r.place("decode_context"),
-            rule="decode-context",
-            found=f"{r.decode_context} with tensor {r.tensor}",
-            wanted=f"a divisor of {r.tensor}",
-            why="decode context parallelism divides the tensor ranks",
-            source="vLLM docs/serving/context_parallel_deployment.md",
-        )
 
 
 def _lacks(r: FitRequest, d: Division) -> bool:

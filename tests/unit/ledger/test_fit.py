@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from infra.ledger import host
+from infra.ledger.cuts import refusals
 from infra.ledger.fit import fit
 from infra.ledger.nearest import answer, document, nearest
 from infra.ledger.request import FitRequest, Kt, Limit, from_options
@@ -55,13 +56,37 @@ def test_what_is_left_for_kv(model: str, options: dict[str, Any], kv_gib: float,
         ({"tensor": 8, "gpus": "8xh100-nvl-94", "max_model_len": "auto"}, True),
         ({"tensor": 16}, False),
         ({"tensor": 4}, False),
-        ({"tensor": 8, "decode_context": 3}, False),
         ({"tensor": 8, "decode_context": 8}, True),
-        ({"pipeline": 62, "nodes": 8}, False),
     ],
 )
 def test_fits(options: dict[str, Any], fits: bool) -> None:
     assert fit(request(**options)).fits is fits
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "rules"),
+    [
+        ("kimi-k2.5", {"tensor": 8}, []),
+        ("kimi-k2.5", {"tensor": 6}, ["heads-divisible", "int4-marlin-slices"]),
+        ("kimi-k2.5", {"tensor": 8, "decode_context": 3}, ["decode-context-parallel"]),
+        ("kimi-k2.5", {"pipeline": 62, "nodes": 8}, ["pipeline-layers"]),
+        ("kimi-k2", {"tensor": 32, "nodes": 4}, ["fp8-blocks"]),
+        ("kimi-k2", {"tensor": 32, "nodes": 4, "expert": True}, []),
+        ("kimi-k2.5", {"tensor": 32, "nodes": 4}, []),
+        ("kimi-k2.5", {"tensor": 64, "nodes": 8}, ["int4-marlin-slices"]),
+        ("kimi-k2", {"data": 40, "nodes": 5, "expert": True}, ["experts-divisible"]),
+    ],
+)
+def test_what_engines_refuse(model: str, options: dict[str, Any], rules: list[str]) -> None:
+    """engines.md 4.4: FP8 experts go into at most 16 slices, INT4 ones into 32."""
+    asked = request(model, **options)
+    assert [problem.rule for problem in refusals(asked)] == rules
+    assert [p.rule for p in answer(asked)[0].problems if p.rule in rules] == rules
+
+
+def test_no_change_is_suggested_that_an_engine_refuses() -> None:
+    found = nearest(request("kimi-k2", tensor=16, nodes=2, gpus="8xl40s"))
+    assert all("32" not in suggestion.options.values() for suggestion in found)
 
 
 def test_parts_fill_the_gpu() -> None:
