@@ -19,7 +19,8 @@ Parser = Literal["flexible", "argparse", "click", "click-open", "typer"]
 """Whose rules hold: vLLM's FlexibleArgumentParser, argparse, click, click that passes unknown options on, typer."""
 
 Shape = str | list[Any] | dict[str, Any]
-"""A nested value's type: "int", ["int", "none"], {"list": "int"}, {"one of": [...]}, {"class": "EPLBConfig"}."""
+"""A nested value's type: "int", ["int", "none"], {"list": "int"}, {"one of": [...]}, {"class": "EPLBConfig"};
+{"made": "PassConfig"} is a class that code makes of a mapping, and that takes other values too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,11 +119,11 @@ def _meant(table: FlagTable, name: str, given: Given, others: Sequence[Given], *
 
 
 def _guesses(table: FlagTable, name: str, given: Given, others: Sequence[Given]) -> Iterator[Meant | None]:
+    instead = replacement(table, name)
+    yield _replaced(table, instead, given, others) if instead else None
     yield _dashes(table, name, given)
     yield _other_separator(table, name, given)
     yield _negation(table, name)
-    instead = replacement(table, name)
-    yield _replaced(table, instead, given, others) if instead else None
     positive = re.sub(r"^--no-", "--", name)
     instead = replacement(table, positive) if positive != name else None
     yield _replaced(table, instead, given, others) if instead and not instead.to and not instead.words else None

@@ -106,7 +106,13 @@ def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef],
     free, nullable = validated(interpreter, cls)
     keys: dict[str, Known] = {}
     for name, one in fields(interpreter, cls).items():
-        kind = "any" if name in free else shape(one.annotation, inner, nullable=name in nullable)
+        kind = shape(one.annotation, inner, nullable=name in nullable) if name not in free else "any"
+        made = next(
+            (hint.cls for hint in one.annotation.hints if hint.cls and hint.cls.node.name == free.get(name)), None
+        )
+        if made is not None:
+            inner.setdefault(made.node.name, made)
+            kind = {"made": made.node.name}
         entry: dict[str, Known] = {"shape": kind}
         default = shown(one.default)
         if default is not None and len(default) < 60:
@@ -118,9 +124,12 @@ def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef],
     return {"keys": keys, "closed": extra == "forbid"} if extra else {"keys": keys, "closed": False, "open": True}
 
 
-def validated(interpreter: Interpreter, cls: ClassRef) -> tuple[set[str], set[str]]:
-    """Fields that a validator of the class's own reads first, and those for which it lets None through."""
-    free: set[str] = set()
+def validated(interpreter: Interpreter, cls: ClassRef) -> tuple[dict[str, str], set[str]]:
+    """Fields that a validator of the class's own reads first, and those for which it lets None through.
+
+    With the first comes the class that the validator makes of a mapping, `PassConfig(**value)`, "" where it makes none.
+    """
+    free: dict[str, str] = {}
     nullable: set[str] = set()
     for one in interpreter.ancestry(cls):
         for node in one.node.body:
@@ -130,12 +139,19 @@ def validated(interpreter: Interpreter, cls: ClassRef) -> tuple[set[str], set[st
                 mode = next((ast.unparse(key.value) for key in decorator.keywords if key.arg == "mode"), "'after'")
                 names = {str(arg.value) for arg in decorator.args if isinstance(arg, ast.Constant)}
                 if mode == "'before'":
-                    free |= names
+                    free |= dict.fromkeys(names, _made_class(node))
                 elif mode in ("'wrap'", "'plain'"):
                     nullable |= names
                     if "none" not in getattr(node, "name", ""):
-                        free |= names
+                        free |= dict.fromkeys(names, "")
     return free, nullable
+
+
+def _made_class(node: ast.AST) -> str:
+    for one in ast.walk(node):
+        if isinstance(one, ast.Call) and any(keyword.arg is None for keyword in one.keywords):
+            return ast.unparse(one.func)
+    return ""
 
 
 def _extra(interpreter: Interpreter, cls: ClassRef) -> str:

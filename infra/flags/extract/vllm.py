@@ -58,7 +58,7 @@ def serve(sources: Mapping[str, str]) -> dict[str, Known]:
     _speculative(interpreter, flags, roots)
     methods = interpreter.program.module("vllm.model_executor.layers.quantization")
     names = interpreter.constant(methods, "QuantizationMethods") if methods else ()
-    if "--quantization" in flags and isinstance(names, tuple):
+    if "--quantization" in flags and isinstance(names, tuple) and names:
         flags["--quantization"]["registered"] = sorted(names)
     for name in ("--tool-call-parser", "--reasoning-parser"):
         known = _parsers(interpreter.program, name)
