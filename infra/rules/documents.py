@@ -24,6 +24,8 @@ ADVISED = {
 
 def served(s: Subject) -> tuple[str, ...] | None:
     """The names under which a vLLM server takes requests; None where they are not known."""
+    if s.given("enable-lora") or "lora-modules" in s.options:
+        return None  # each adapter has a name of its own
     names = s.options.get("served-model-name")
     if names is not None:
         listed = (names,) if isinstance(names, str) else names

@@ -100,6 +100,11 @@ CASES: tuple[tuple[str, Script, Script], ...] = (
         script(BENCH, subjects=(SERVE,)),
         script(BENCH, subjects=(subject("vllm", "0.19.1", "$MODEL"),)),
     ),
+    (
+        "served-model-name",
+        script(BENCH, subjects=(SERVE,)),
+        script(BENCH, subjects=(subject("vllm", "0.19.1", "/m --enable-lora --lora-modules a=/a"),)),
+    ),
     ("bench-extra", script("pip install vllm==0.19.1", BENCH), script("pip install 'vllm[bench]==0.19.1'", BENCH)),
     ("ktransformers-server", script(KT), script("pip install ktransformers==0.3.2", KT)),
     ("moe-benchmark-dtype", script(f"{MOE} --dtype bfloat16"), script(f"{MOE} --dtype fp8_w8a8")),
