@@ -12,6 +12,7 @@ from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
 
 SOURCE = "reference/engines.md 4.4"
 SMALL = 0.01
+CERTAIN = 0.5
 KT_TIGHT = 1.15
 """kt-kernel was seen to want more than is computed while it loads (engines.md 5: ask for 750 to 800 GiB)."""
 
@@ -167,6 +168,8 @@ def _host_problems(r: FitRequest, host: HostNeed) -> Iterator[Problem]:
     have = r.host_ram_gib
     if have is not None and host.ram_gib > have:
         yield Problem(
+            # What a process of a GPU engine takes is assumed; what experts take is computed.
+            level="error" if kt or have < CERTAIN * host.ram_gib else "warning",
             where=r.place("host_ram_gib"),
             rule="host-memory",
             found=f"{have:.0f} GiB a node",

@@ -254,6 +254,8 @@ def _model(name: str, where: str, problems: list[Problem]) -> Model | None:
     except InputError as error:
         problems.extend(
             Problem(where=where, found=f"{name}: {p.where}: {p.found}", wanted=p.wanted, why=p.why, fix=p.fix)
+            if p.where != "$"
+            else Problem(where=where, found=p.found, wanted=p.wanted, why=p.why, fix=p.fix)
             for p in error.problems
         )
     return None

@@ -242,6 +242,12 @@ def test_memory_of_the_pod(ram_gib: float, chunk: int, level: str) -> None:
     assert [p.level for p in found.problems if p.rule == "host-memory"] == ([level] if level else [])
 
 
+@pytest.mark.parametrize(("ram_gib", "levels"), [(16.0, ["error"]), (64.0, ["warning"]), (128.0, [])])
+def test_what_is_assumed_of_processes_refuses_only_where_it_is_far_off(ram_gib: float, levels: list[str]) -> None:
+    found = fit(replace(request(tensor=8), host_ram_gib=ram_gib))
+    assert [problem.level for problem in found.problems] == levels
+
+
 def test_shared_memory_and_disk() -> None:
     asked = request(tensor=8)
     assert host.need(asked).disk_gib == pytest.approx(554.4, abs=0.2)
