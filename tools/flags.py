@@ -3,13 +3,17 @@
 python -m tools.flags vllm 0.19.1
 """
 
+import json
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hosts.errors import Failed
+from infra.flags.extract.given import converted
+from infra.flags.extract.lives import lives
 from infra.flags.extract.recipes import RECIPES, recipe, table, written
-from infra.flags.table import FOLDER
+from infra.flags.table import FOLDER, load
 from tools.wheel import locate, opened, texts
 
 
@@ -36,5 +40,30 @@ def extract(engine: str, release: str, say: Callable[[str], None], folder: Path 
     return path
 
 
+def record_history(engine: str, releases: Sequence[str], say: Callable[[str], None], folder: Path = FOLDER) -> Path:
+    """Reads many releases and writes the history of their options; the file. Raises Failed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for release in releases:
+            extract(engine, release, say, Path(scratch))
+        text = lives(engine, {release: load(engine, release, Path(scratch)) for release in releases})
+    path = folder / f"history-{engine}.json"
+    path.write_text(text, encoding="utf-8")
+    say(f"{path}: {len(releases)} releases")
+    return path
+
+
+def convert(engine: str, release: str, parser: str, given: Path, folder: Path = FOLDER) -> Path:
+    """Writes a table that was made elsewhere in the form of ours; the file."""
+    path = folder / f"{engine}-{release}.json"
+    data = json.loads(given.read_text(encoding="utf-8"))
+    path.write_text(written(converted(data, parser=parser, release=release, engine=engine)), encoding="utf-8")
+    return path
+
+
 if __name__ == "__main__":
-    extract(sys.argv[1], sys.argv[2], print)
+    if sys.argv[1] == "given":
+        convert(sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5]))
+    elif sys.argv[1] == "history":
+        record_history(sys.argv[2], sys.argv[3:], print)
+    else:
+        extract(sys.argv[1], sys.argv[2], print)

@@ -26,7 +26,7 @@ def converted(data: Mapping[str, Any], *, parser: str, release: str, engine: str
         "command": data["command"],
         "source": data["source"],
         "parser": parser,
-        "positionals": dict.fromkeys(data.get("arguments", ()), "1"),
+        "positionals": {"model": "1"} if engine == "trtllm" else {},
         "traits": ["serve-optional"] if engine == "trtllm" else [],
     }
     if "yaml_keys" in data:
