@@ -32,7 +32,8 @@ def _needs_expert_parallel(s: Subject) -> Iterator[Breach]:
 
 def _needs_ranks(s: Subject) -> Iterator[Breach]:
     p = s.parallelism
-    if s.given("enable-eplb") and p and p.tensor * p.data <= 1:
+    alone = p is not None and p.tensor * p.data <= 1 and "prefill-context-parallel-size" not in s.options
+    if s.given("enable-eplb") and alone:
         yield Breach(
             options=("enable-eplb",),
             found="EPLB on one rank",

@@ -148,6 +148,8 @@ def _no_experts(s: Subject) -> Iterator[Breach]:
 
 def _context_parallel(s: Subject) -> Iterator[Breach]:
     p, size = s.parallelism, s.number("decode-context-parallel-size")
+    if s.count("prefill-context-parallel-size", 1) != 1:
+        return  # then decode context ranks may span both
     if p and size is not None and size > 0 and p.tensor % size:
         yield Breach(
             options=("decode-context-parallel-size",),

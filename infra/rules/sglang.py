@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from infra.rules.release import within
 from infra.rules.rule import SGLANG, Breach, Rule
 from infra.rules.subject import Subject
 
+NEWER = "0.5.11"
+"""From here on what 0.5.23 was read to allow may be allowed."""
 _CHECK = "sglang 0.5.9, sglang/srt/server_args.py: check_server_args"
 
 
@@ -19,7 +22,8 @@ def _shared(s: Subject) -> bool:
 
 
 def _overlap(s: Subject) -> Iterator[Breach]:
-    if s.given("enable-two-batch-overlap") and not _a2a(s):
+    without = within(s.release, since=NEWER) and _shared(s)
+    if s.given("enable-two-batch-overlap") and not _a2a(s) and not without:
         yield Breach(
             options=("enable-two-batch-overlap",),
             found="--enable-two-batch-overlap without an all-to-all back end",
@@ -97,7 +101,8 @@ def _attention_alone(s: Subject) -> Iterator[Breach]:
 
 def _dense_size(s: Subject) -> Iterator[Breach]:
     size = s.number("moe-dense-tp-size")
-    if size is not None and size != 1:
+    whole = s.parallelism.tensor if s.parallelism and within(s.release, since=NEWER) else 1
+    if size is not None and size not in (1, whole):
         yield Breach(
             options=("moe-dense-tp-size",),
             found=str(size),
@@ -170,7 +175,7 @@ RULES: tuple[Rule, ...] = (
         engines=SGLANG,
         since="0.5.9",
         title="two-batch overlap without an all-to-all back end",
-        why="ValueError: moe_a2a_backend cannot be 'none'",
+        why="ValueError: moe_a2a_backend cannot be 'none' (0.5.23 takes DP attention instead)",
         source=_CHECK,
         check=_overlap,
     ),
@@ -212,13 +217,14 @@ RULES: tuple[Rule, ...] = (
         name="dense-tensor-size",
         engines=SGLANG,
         title="a tensor size of the dense layers other than 1",
-        why="SGLang asserts: moe_dense_tp_size only support 1 and None currently",
+        why="SGLang asserts that it is 1; 0.5.23 takes the tensor size too",
         source=_CHECK,
         check=_dense_size,
     ),
     Rule(
         name="mixed-chunk-pipeline",
         engines=SGLANG,
+        below=NEWER,
         title="mixed chunks with a pipeline",
         why="SGLang asserts against it",
         source=_CHECK,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from infra.rules.recognise import family
+from infra.rules.release import within
 from infra.rules.rule import SGLANG, VLLM, Breach, Rule
 from infra.rules.subject import Subject
 
@@ -196,7 +197,8 @@ def _chain(s: Subject) -> Iterator[Breach]:
 
 def _with_pipeline(s: Subject) -> Iterator[Breach]:
     p = s.parallelism
-    if p and p.pipeline > 1 and "speculative-algorithm" in s.options:
+    works = within(s.release, since="0.5.11") and s.text("speculative-algorithm") in ("EAGLE", "DSPARK", None)
+    if p and p.pipeline > 1 and "speculative-algorithm" in s.options and not works:
         yield Breach(
             options=("pp-size",),
             found="pipeline parallelism with speculative decoding",
@@ -267,6 +269,7 @@ RULES: tuple[Rule, ...] = (
         name="async-drafts",
         engines=VLLM,
         since="0.18.0",
+        below="0.20.0",
         title="asynchronous scheduling with drafts that it can't work with",
         why="ValueError in VllmConfig: only Eagle, MTP, draft models and n-grams on the GPU",
         source="vllm 0.19.1, vllm/config/vllm.py: __post_init__",
@@ -302,7 +305,7 @@ RULES: tuple[Rule, ...] = (
         name="draft-with-pipeline",
         engines=SGLANG,
         title="speculative decoding over a pipeline",
-        why="SGLang asserts against it",
+        why="SGLang asserts against it; 0.5.23 takes plain EAGLE",
         source="sglang 0.5.9, sglang/srt/server_args.py: check_server_args",
         check=_with_pipeline,
     ),
