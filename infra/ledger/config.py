@@ -1,7 +1,6 @@
 """A Hugging Face config.json as a `Model`: each family's own field names, and the safetensors beside it."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from infra.ledger.weights import checkpoint_bytes, parameters
 from infra.model import MAX_LAYERS, Model
 
 MAX_BYTES = 16 << 20
+MOST_NESTED = 3
+VISION = ("vision_config", "vision_encoder")
 NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "text_model_config")
 
 
@@ -52,9 +53,9 @@ def parse(data: object, place: str, *, name: str = "model") -> Model:
     """The model that a parsed config.json means. Raises InputError with every problem, each with its `$.path`."""
     top = Reader(data, place)
     text = top
-    for key in NESTED:
-        while isinstance(text.data.get(key), dict):
-            text = text.child(key)
+    for _ in range(MOST_NESTED):
+        inner = next((key for key in NESTED if isinstance(text.data.get(key), dict)), None)
+        text = text.child(inner) if inner else text
     family = _family(top, text)
     _refuse(top, text, family)
     a = _vision(top, family, _architecture(top, text, family))
@@ -200,7 +201,8 @@ def _state_bytes(text: Reader, mixers: str) -> int:
 
 def _vision(top: Reader, family: str, a: Architecture) -> Architecture:
     """The same with its vision tower."""
-    found: Mapping[object, object] | object = top.data.get("vision_config") or top.data.get("vision_encoder")
+    holders = [top.data, *(inner for key in NESTED if isinstance(inner := top.data.get(key), dict))]
+    found = next((holder[key] for holder in holders for key in VISION if isinstance(holder.get(key), dict)), None)
     if not isinstance(found, dict):
         return a
     tower = vision.tower(Reader(found, top.file, "$.vision_config", top.problems), family, a.hidden)

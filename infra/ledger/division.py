@@ -62,12 +62,12 @@ def _stage(r: FitRequest, index: int, stage: Stage) -> Division:
             room, usable = r.kv_cache_gib, held + activations + other + r.kv_cache_gib
         tokens = pool.tokens(room * GIB, r.release)
     elif r.engine == "trtllm":
-        other = CONTEXT_GIB + overhead.collectives_gib(load)
+        other = CONTEXT_GIB + overhead.nccl_gib(load)
         room = defaults.utilization(r) * (r.gpu.total_gib - held - activations - other)
         usable = held + activations + other + max(room, 0.0)
         tokens = _whole_blocks(room, pool, cache)
     else:
-        before = r.gpu.total_gib - CONTEXT_GIB - overhead.collectives_gib(load)
+        before = r.gpu.total_gib - CONTEXT_GIB - overhead.nccl_gib(load)
         share = defaults.utilization(r)
         # What it does not take is for activations and graphs: neither is taken off again.
         usable, other, activations = share * r.gpu.total_gib, share * (r.gpu.total_gib - before), 0.0

@@ -26,6 +26,7 @@ VISION_GIB = 0.4
 """Outputs of the vision encoder for the longest prompt [fitted: the mean of five models]."""
 LINEAR_GIB = 0.6
 """Workspaces of linear attention [fitted: Qwen3.5, Qwen3-Coder-Next]."""
+NCCL_GIB, NCCL_GIB_A_PEER = 0.91, 0.06
 GRAPHS_GIB = 1.0
 """Median that logs of 0.17.1 and later print on CUDA; taken off the budget from 0.21 (vLLM's own message)."""
 
@@ -79,6 +80,11 @@ def collectives_gib(load: Load) -> float:
         return 0.0
     fixed = 1.7 if since(load.release, "0.17") else 0.35
     return fixed + 0.075 * (min(load.peers, 8) - 1)
+
+
+def nccl_gib(load: Load) -> float:
+    """What NCCL takes at its first collective: 0.91 GiB of two H200 measured; more peers, more channels [assumed]."""
+    return NCCL_GIB + NCCL_GIB_A_PEER * (min(load.peers, 8) - 2) if load.peers > 1 else 0.0
 
 
 def graphs_gib(load: Load) -> float:

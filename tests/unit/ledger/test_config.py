@@ -133,6 +133,13 @@ def test_kimi_is_the_one_of_the_catalogue() -> None:
     assert (ours.routed, ours.shared, ours.dense, ours.attention) == (theirs.routed, theirs.shared, 2.0, 2.0)
 
 
+def test_text_and_tower_may_lie_deeper() -> None:
+    data = {"model_type": "qwen3_omni_moe", "thinker_config": {"text_config": LLAMA, "vision_config": MOONVIT}}
+    found = config.parse(data, "config.json").architecture
+    assert (found.layers, found.vision_sharded) == (32, True)
+    assert found.vision_parameters > 4e8
+
+
 @pytest.mark.parametrize(
     ("data", "mixers"),
     [

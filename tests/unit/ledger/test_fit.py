@@ -116,7 +116,7 @@ def test_the_shape_is_fixed(engine: str) -> None:
 def test_sglang_divides_in_its_own_way() -> None:
     """What was free before loading times the share, less weights; activations live in what is left."""
     found = fit(request("kimi-k2.5", engine="sglang", release="0.5.9", tensor=8, utilization=0.85)).gpu
-    before = 139.80 - 0.51 - (1.7 + 7 * 0.075)
+    before = 139.80 - 0.51 - (0.91 + 6 * 0.06)
     assert found.kv == pytest.approx(0.85 * before - found.weights_gib)
     assert found.activations == 0
     spread = fit(request("kimi-k2.5", engine="sglang", release="0.5.9", tensor=8, data=8, utilization=0.85)).gpu
