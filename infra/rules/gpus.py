@@ -11,13 +11,18 @@ _BLACKWELL = re.compile(r"(?<![a-z0-9])g?b(?:100|200|300)(?![0-9])|rtx pro 6000|
 _OLDER = re.compile(
     r"(?<![a-z0-9])(?:a100|a800|a10|a6000|a40|l40s?|l4|v100|t4)(?![0-9a-z])|rtx ?[234]0[0-9]0", re.IGNORECASE
 )
+_KINDS = (("hopper", _HOPPER), ("blackwell", _BLACKWELL), ("older", _OLDER))
 
 
 def generation(subject: Subject) -> str:
-    """ "hopper", "blackwell", "older"; "" where it is not known."""
-    name = subject.gpu or ""
-    kinds = (("hopper", _HOPPER), ("blackwell", _BLACKWELL), ("older", _OLDER))
-    return next((kind for kind, names in kinds if names.search(name)), "")
+    """The GPU's generation: hopper, blackwell or older; "" where it is not known."""
+    return next((kind for kind, names in _KINDS if names.search(subject.gpu or "")), "")
+
+
+def named_in(text: str) -> str | None:
+    """The GPU that a document is about: the first that it names, where all that it names are of one generation."""
+    first = [found[0] for _, names in _KINDS if (found := names.search(text))]
+    return first[0].upper() if len(first) == 1 else None
 
 
 def other_accelerator(subject: Subject) -> bool:
