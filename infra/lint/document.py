@@ -95,6 +95,9 @@ class Document:
     pins: tuple[Pin, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
     """What it installs, by distribution name; "" where no version is pinned."""
+    names_fork: bool = False
+    """Whether its SGLang is KTransformers' fork."""
+    names_ray: bool = False
     notes: tuple[Note, ...] = ()
     text: str = ""
     limits: tuple[str, ...] = ()

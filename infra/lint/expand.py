@@ -19,10 +19,10 @@ _LISTS = re.compile(
     re.IGNORECASE,
 )
 """Names of variables that hold several words."""
-_ATOMS = re.compile(r"(?:\$\([^)]*\)|`[^`]*`|\$\{[^}]*\}|<[^<>]*>|\S)+")
+_ATOMS = re.compile(r"(?:\$\([^)]{0,400}\)|`[^`]{0,400}`|\$\{[^}]{0,400}\}|<[^<>]{0,100}>|\S)+")
 _UNKNOWN = re.compile(r"[$`<]")
 _IN_DOCUMENT = re.compile(r"\\([$`\\])|\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
-_BRACES = re.compile(r"\{[^{}\s:\"]*(?:,|\.\.)[^{}\s:\"]*\}")
+_BRACES = re.compile(r"\{[^{}\s:\"]{0,80}(?:,|\.\.)[^{}\s:\"]{0,80}\}")
 _PLACEHOLDER_NAMES = re.compile(
     r"N|X|IP|PORT|RANK|HOST|(?:YOUR|MY|your)[_-].+|server-port|\.{2,3}|…|.*(?:\.\.\.|…)|xxx+|XXX+", re.DOTALL
 )

@@ -88,7 +88,8 @@ _OPTION_NEXT = re.compile(
     r"(?:[ \t]*\n){0,2}[ \t]*(?P<comment>#[^\n]*\n(?:[ \t]*(?:#[^\n]*)?\n){0,8}[ \t]*)?"
     r"(?P<dash>--?|[\u2013\u2014])[A-Za-z]"
 )
-_PATTERN = re.compile(r"(?:[\w*?=.-]|\[[^\]\n]{0,40}\]|[ \t]*\|[ \t]*){1,200}\)")
+_PATTERN = re.compile(r"[^\n()]{1,200}\)")
+_PATTERN_WORDS = re.compile(r"[\w*?=.\[\]-]+(?:\|[\w*?=.\[\]-]+)*\)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
 
 
@@ -230,7 +231,8 @@ class Lexer:
 
     def _is_pattern(self, at: int) -> bool:
         """Whether `--port)` of a `case` stands here, and no option."""
-        return bool(_PATTERN.match(self.text, at))
+        found = _PATTERN.match(self.text, at)
+        return bool(found and _PATTERN_WORDS.fullmatch(re.sub(r"[ \t]*\|[ \t]*", "|", found[0])))
 
     def _operator(self, operator: str) -> Iterator[Item]:
         line = self.line

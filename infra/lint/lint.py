@@ -11,7 +11,7 @@ from infra.flags.finding import Finding
 from infra.flags.table import FlagTable
 from infra.flags.words import Token
 from infra.lint import choice as choices
-from infra.lint import pins, slips
+from infra.lint import slips
 from infra.lint.choice import Choice
 from infra.lint.document import Document, Launch
 from infra.lint.mended import known_problems, mend, without_prose
@@ -79,7 +79,7 @@ def _engine(document: Document, launch: Launch, wanted: str | None) -> str:
     given = {token.text.partition("=")[0] for token in launch.found.words if token.text.startswith("--kt-")}
     if not given:
         return engine
-    if any(pin.package == "sglang-kt" for pin in document.pins) or pins.names_the_fork(document.text):
+    if any(pin.package == "sglang-kt" for pin in document.pins) or document.names_fork:
         return "sglang-kt"
     if any(pin.package == "sglang" and pin.operator == "==" for pin in document.pins):
         return engine
@@ -171,7 +171,7 @@ def _context(of: _Read, launch: Launch, engine: str, release: str) -> Context:
         file_places={path: f"line {written.line}" for path, written in document.files.items()},
         published=around.published,
         gpus_per_node=around.gpus_per_node,
-        ray_started=started or bool(re.search(r"(?<![A-Za-z])ray(?![A-Za-z])", document.text)) or None,
+        ray_started=started or document.names_ray or None,
     )
 
 
