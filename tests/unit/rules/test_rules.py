@@ -1,6 +1,7 @@
 """Each rule refuses one command, and only by its own name, and lets that command's nearest neighbour pass."""
 
 import json
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 
 from infra.flags import table as tables
+from infra.flags.check import check, corrected
 from infra.rules import RULES, findings
 from infra.rules.release import key
-from tests.unit.rules.subjects import rules_of, subject
+from tests.unit.rules.subjects import rules_of, subject, tokens
 
 AVX512 = frozenset({"avx2", "avx512f", "avx512bw", "avx512_bf16", "avx512_vbmi"})
 AVX2 = frozenset({"avx2", "fma"})
@@ -671,6 +673,19 @@ def test_the_problem_says_what_was_found(case: Case) -> None:
     assert found.problem.why
     assert found.problem.source
     assert found.problem.where == "line 1"
+
+
+@pytest.mark.parametrize("case", CASES, ids=_name)
+def test_an_edit_repairs_what_it_belongs_to(case: Case) -> None:
+    words = tokens(case.wrong)
+    checked = check(tables.load(case.engine, case.release), words)
+    [found] = findings(subject(case.engine, case.release, case.wrong, case.around))
+    if found.edit is not None:
+        better = corrected(checked, words, [found])
+        assert better is not None
+        assert case.rule not in rules_of(case.engine, case.release, shlex.join(better), case.around), shlex.join(better)
+        options = check(tables.load(case.engine, case.release), tokens(shlex.join(better)))
+        assert [one.problem for one in options.findings if one.problem.level == "error"] == []
 
 
 def _of_trtllm() -> list[tuple[Case, str]]:
