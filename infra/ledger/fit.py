@@ -41,7 +41,8 @@ class Fit:
         """What fills a GPU, component to GiB, in the order of a picture; what is outside the engine's share last."""
         found = dict(sorted(self.gpu.weights.items(), key=lambda part: -part[1]))
         found |= {"activations": self.gpu.activations, "context, collectives": self.gpu.other}
-        found |= {"KV cache": max(0.0, self.gpu.kv), "left alone": max(0.0, self.gpu.outside)}
+        found |= {"KV cache": max(0.0, self.gpu.kv), "draft, outside the share": self.gpu.draft_outside}
+        found |= {"left alone": self.gpu.outside - self.gpu.draft_outside}
         return {name: size for name, size in found.items() if size > 0}
 
     @property
@@ -139,6 +140,16 @@ def _gpu_problems(r: FitRequest, d: Division) -> Iterator[Problem]:
             why="it starts, and refuses longer requests",
             fix=f"a context length of at most {d.tokens}",
             source=SOURCE,
+        )
+    if d.draft_outside > d.outside:
+        yield Problem(
+            where=r.place("utilization"),
+            rule="gpu-memory",
+            found=f"{d.outside:.1f} GiB a GPU outside the share of weights and KV cache",
+            wanted=f"at least {d.draft_outside:.1f} GiB for the draft and its own cache, and activations",
+            why="the draft is loaded after the memory was divided",
+            fix="a smaller share",
+            source="sglang 0.5.9, model_runner_kv_cache_mixin.py",
         )
     if r.gpu.total_gib - d.usable < 0:
         yield Problem(

@@ -128,6 +128,17 @@ def test_sglang_divides_in_its_own_way() -> None:
         assert fit(deep).gpu.weights[part] == pytest.approx(8 * found.weights[part])
 
 
+def test_sglangs_draft_lives_outside_its_share() -> None:
+    options: dict[str, Any] = {"engine": "sglang", "release": "0.5.9", "tensor": 8, "utilization": 0.85}
+    alone, with_draft = fit(request(**options)), fit(request(**options, draft="kimi-k2.5-eagle3"))
+    assert with_draft.gpu.tokens == alone.gpu.tokens
+    cache = alone.gpu.tokens * 4096 / (1 << 30)
+    assert with_draft.gpu.draft_outside == pytest.approx(0.72 + cache, abs=0.02)
+    assert sum(with_draft.parts.values()) == pytest.approx(139.80)
+    tight = fit(request(**{**options, "utilization": 0.98}, draft="kimi-k2.5-eagle3"))
+    assert [problem.rule for problem in tight.problems] == ["gpu-memory"]
+
+
 def test_sglang_starts_with_less_than_a_longest_sequence() -> None:
     options: dict[str, Any] = {
         "engine": "sglang",
