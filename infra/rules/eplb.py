@@ -75,12 +75,14 @@ def _interval(s: Subject) -> Iterator[Breach]:
     if not s.given("enable-eplb"):
         return
     window, step = (1000 if window is None else window), (3000 if step is None else step)
+    older = s.edit("eplb-step-interval", add=(("--eplb-step-interval", str(window)),))
     if step < window:
         yield Breach(
             options=("eplb-config", "eplb-step-interval", "eplb-window-size"),
             found=f"step_interval {step} below window_size {window}",
             wanted=f"step_interval of at least {window}",
             fix=f"set step_interval to {window} or more, or window_size to {step}",
+            edit=s.rewritten("eplb-config", step_interval=window) if "eplb-config" in s.options else older,
         )
 
 
@@ -112,7 +114,12 @@ def _log_interval(s: Subject) -> Iterator[Breach]:
     config: Mapping[str, object] = s.mapping("eplb-config") or {}
     interval = config.get("log_balancedness_interval")
     if config.get("log_balancedness") is True and isinstance(interval, int) and interval <= 0:
-        yield Breach(options=("eplb-config",), found=f"log_balancedness_interval {interval}", wanted="a number above 0")
+        yield Breach(
+            options=("eplb-config",),
+            found=f"log_balancedness_interval {interval}",
+            wanted="a number above 0",
+            edit=s.rewritten("eplb-config", log_balancedness_interval=1),
+        )
 
 
 def _async_policy(s: Subject) -> Iterator[Breach]:

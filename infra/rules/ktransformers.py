@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from infra.flags.near import nearest_name
 from infra.rules.gpus import generation
 from infra.rules.release import within
 from infra.rules.rule import KT, SGLANG, Breach, Rule
@@ -55,7 +56,7 @@ def _method(s: Subject) -> str:
 def _known_method(s: Subject) -> Iterator[Breach]:
     method = s.text("kt-method")
     if method and method not in METHODS:
-        near = next((name for name in METHODS if name == method.upper()), None)
+        near = nearest_name(method.upper(), METHODS)
         yield Breach(
             options=("kt-method",),
             found=method,

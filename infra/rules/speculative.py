@@ -52,6 +52,7 @@ def _method(s: Subject) -> Iterator[Breach]:
             found=f'method "{_vllm(s)["method"]}" for the draft {_draft_name(s)}',
             wanted='"method": "eagle3"',
             fix='write "method": "eagle3"',
+            edit=s.rewritten(OPTION, method="eagle3"),
         )
 
 
@@ -88,7 +89,12 @@ def _tokens(s: Subject) -> Iterator[Breach]:
         return
     count = config.get("num_speculative_tokens")
     if isinstance(count, int) and count <= 0:
-        yield Breach(options=(OPTION,), found=f"num_speculative_tokens {count}", wanted="a number above 0")
+        yield Breach(
+            options=(OPTION,),
+            found=f"num_speculative_tokens {count}",
+            wanted="a number above 0",
+            edit=s.rewritten(OPTION, num_speculative_tokens=3),
+        )
     drafted = config.get("method") in DRAFT_METHODS or "eagle" in _draft_name(s)
     if "num_speculative_tokens" not in config and drafted and "speculative_token_tree" not in config:
         yield Breach(
@@ -96,6 +102,7 @@ def _tokens(s: Subject) -> Iterator[Breach]:
             found="no num_speculative_tokens",
             wanted="the number of tokens that the draft proposes a step",
             fix='add "num_speculative_tokens": 3',
+            edit=s.rewritten(OPTION, num_speculative_tokens=3),
         )
     if config.get("method") in DRAFT_METHODS and not config.get("model"):
         yield Breach(
@@ -113,6 +120,8 @@ def _tensor_size(s: Subject) -> Iterator[Breach]:
             options=(OPTION,),
             found=f"draft_tensor_parallel_size {size}",
             wanted=f"1 or {p.tensor}" if p.tensor > 1 else "1",
+            fix='write "draft_tensor_parallel_size": 1',
+            edit=s.rewritten(OPTION, draft_tensor_parallel_size=1),
         )
     if config.get("tensor_parallel_size") is not None:
         yield Breach(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -147,6 +148,14 @@ class Subject:
     def edit(self, *drop: str, add: tuple[tuple[str, ...], ...] = ()) -> Edit:
         """An edit that takes out those of these options that were given, and puts words in."""
         return Edit(drop=tuple(f"--{self.names.get(name, name)}" for name in drop if name in self.options), add=add)
+
+    def rewritten(self, option: str, **changes: object) -> Edit | None:
+        """An edit that changes keys of a JSON option; None where the run decides about a part of it."""
+        now = self.mapping(option)
+        try:
+            return self.edit(option, add=((f"--{option}", json.dumps({**(now or {}), **changes})),)) if now else None
+        except TypeError:
+            return None
 
     @property
     def asked_model(self) -> str | None:
