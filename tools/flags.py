@@ -1,6 +1,11 @@
 """Makes the flag table of an engine release from the release's own package, read by ranges.
 
-python -m tools.flags vllm 0.19.1
+    python -m tools.flags vllm 0.19.1
+    python -m tools.flags history vllm 0.10.0 0.11.2 0.13.0
+    python -m tools.flags given trtllm 1.3.0rc3 click FILE
+
+The second form reads all of these releases and writes in which of them each option exists; the third converts a table
+that was made elsewhere, of a package that no index has.
 """
 
 import json

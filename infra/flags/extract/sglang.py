@@ -19,6 +19,8 @@ FOLDERS = (
     "sglang/kernels/ops/kv_canary/consts.py",
 )
 ROUTER_FOLDERS = ("sglang_router/",)
+_MAPPINGS = ("--json-model-override-args", "--model-loader-extra-config", "--preferred-sampling-params")
+"""Options that the parser keeps as text and the server reads as JSON when it starts."""
 _VARIABLE = re.compile(r"\b(?:SGLANG|SGL)_[A-Z0-9_]*[A-Z0-9]\b")
 
 
@@ -40,6 +42,9 @@ def server(sources: Mapping[str, str]) -> dict[str, Known]:
     interpreter.call(method, [parser], {})
     flags, positionals = entries(interpreter, parser.added, size="size-si")
     _parser_names(interpreter, flags)
+    for name in _MAPPINGS:
+        if flags.get(name, {}).get("kind") == "text":
+            flags[name].update(kind="json", shape={"dict": "any"})
     for name, entry in flags.items():
         help_text = next((one.keywords.get("help") for one in parser.added if name in one.names), "")
         if isinstance(help_text, str) and re.match(r"\W*\(?deprecated\b", help_text, re.IGNORECASE):

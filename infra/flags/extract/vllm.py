@@ -31,6 +31,8 @@ FOLDERS = (
     "vllm/renderers/",
 )
 """What of the wheel is read."""
+_MAPPINGS = ("--hf-overrides", "--model-loader-extra-config")
+"""Options whose parser lets any text through, and whose class then wants a mapping."""
 
 
 def serve(sources: Mapping[str, str]) -> dict[str, Known]:
@@ -56,6 +58,9 @@ def serve(sources: Mapping[str, str]) -> dict[str, Known]:
         for name, cls in one.keywords[NOTE]["classes"].items()
     }
     _speculative(interpreter, flags, roots)
+    for name in _MAPPINGS:
+        if flags.get(name, {}).get("kind") == "json-or-text":
+            flags[name].update(kind="json", shape={"dict": "any"})
     methods = interpreter.program.module("vllm.model_executor.layers.quantization")
     names = interpreter.constant(methods, "QuantizationMethods") if methods else ()
     if "--quantization" in flags and isinstance(names, tuple) and names:

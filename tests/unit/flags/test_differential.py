@@ -173,3 +173,77 @@ def test_what_argparse_refuses_is_found_and_nothing_else(engine: str, release: s
         if bool(said) != bool(errors):
             different.append((words, said, [str(one) for one in errors]))
     assert not different, different[:5]
+
+
+def flexible(words: Sequence[str], *, optimization: bool) -> list[str]:
+    """What vLLM's parser makes of the words before argparse sees them, written anew."""
+    seen: list[str] = []
+    for index, one in enumerate(words):
+        following = words[index + 1] if index + 1 < len(words) else ""
+        if one.startswith("--"):
+            name, equals, value = one.partition("=")
+            first, dot, rest = name.partition(".")
+            seen.append(first.replace("_", "-") + dot + rest + equals + value)
+        elif one == "-O" and following in ("0", "1", "2", "3"):
+            seen.append("--optimization-level" if optimization else "-O.level")
+        elif one.startswith("-O") and one != "-O" and (optimization or one[2] != "."):
+            level = one[3:] if one[2] == "=" else one[2:]
+            seen += ["--optimization-level", level] if optimization else [f"-O.level={level}"]
+        else:
+            seen.append(one)
+    trees: dict[str, dict[str, object]] = {}
+    kept: list[str] = []
+    waiting = iter(seen)
+    for one in waiting:
+        name, equals, value = one.partition("=")
+        if not (one.startswith("-") and "." in name):
+            kept.append(one)
+            continue
+        text = value if equals else next(waiting, None)
+        if text is None:
+            raise Refused("no value")
+        option, *keys = name.removesuffix("+").split(".")
+        tree = trees.setdefault(option, {})
+        for key in keys[:-1]:
+            tree = tree.setdefault(key, {})  # type: ignore[assignment]
+        tree[keys[-1]] = text
+    return [*kept, *(word for option, tree in trees.items() for word in (option, json.dumps(tree)))]
+
+
+@pytest.mark.parametrize("release", ["0.10.0", "0.19.1"])
+def test_vllms_own_parser(release: str) -> None:
+    loaded = load("vllm", release)
+    optimization = "O-optimization" in loaded.traits
+    table = replace(plain(loaded), traits=loaded.traits & {"dotted", "O-optimization", "O-level"})
+    parser = parser_of(table)
+    rng = random.Random(f"flexible {release}")  # noqa: S311 - no secret
+    objects = [name for name, flag in table.flags.items() if flag.kind == "json"]
+    different = []
+    for _ in range(LINES):
+        words = [
+            one.replace("-", "_").replace("__", "--", 1) if rng.random() < 0.2 else one for one in line(rng, table)
+        ]
+        for _ in range(rng.randint(0, 2)):
+            dotted = f"{rng.choice(objects)}.{rng.choice(('a', 'b_c', 'd.e'))}"
+            words += rng.choice(
+                ([dotted, "1"], [f"{dotted}=x"], [f"{dotted}+", "x,y"], [dotted], ["-O3"], ["-O", "2"], ["-O=1"])
+            )
+        unclear = any(one.startswith("-") and not one.startswith("--") and "." in one for one in words)
+        if (
+            unclear
+            or words[-1:] == ["--"]
+            or any("--help".startswith(one.partition("=")[0]) and len(one) > 2 for one in words)
+        ):
+            continue
+        try:
+            said = refused_by_argparse(parser, flexible(words, optimization=optimization))
+        except Refused as refusal:
+            said = str(refusal)
+        errors = [
+            one.problem
+            for one in check(table, [Token(text=one) for one in words]).findings
+            if one.problem.level == "error"
+        ]
+        if bool(said) != bool(errors):
+            different.append((words, said, [str(one) for one in errors]))
+    assert not different, different[:5]

@@ -212,7 +212,7 @@ SERVED: list[tuple[str, dict[str, Any]]] = [
     ("--dtype", {"kind": "text", "choices": ["auto", "bfloat16", "half"], "default": "auto"}),
     ("--tokenizer-mode", {"kind": "text", "registered": ["auto", "hf"], "default": "auto"}),
     ("--quantization", {"kind": "text", "aliases": ["-q"], "also": ["None"]}),
-    ("--hf-overrides", {"kind": "json-or-text", "shape": "any", "default": "{}"}),
+    ("--hf-overrides", {"kind": "json", "shape": {"dict": "any"}, "default": "{}"}),
     ("--enforce-eager", {"kind": "bool", "negative": ["--no-enforce-eager"], "default": "false"}),
     ("--gpu-memory-utilization", {"kind": "float", "default": "0.9", "limits": ">0 <=1"}),
     ("--enable-prefix-caching", {"kind": "bool", "negative": ["--no-enable-prefix-caching"]}),
