@@ -1,6 +1,5 @@
 """What a ledger is asked about a deployment: its options as the fields that decide memory, each with its `$.path`."""
 
-import re
 from collections.abc import Mapping
 
 from hosts.fleet import Host
@@ -9,12 +8,10 @@ from infra.ledger.gpus import Gpu, named, of_memory
 from infra.ledger.request import AUTO, ENGINES, FitRequest, Kt, Limit
 from infra.placement import Placement
 from infra.rules import Subject
+from infra.sizes import gib
 
-GIB = 1 << 30
 RESERVED_GIB = 0.6
 """What the driver keeps of what nvidia-smi calls total, on the GPUs that we know (reference/hardware)."""
-_UNITS = {"K": 1 / 1024**2, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
-"""In GiB: SLURM's letters, and Kubernetes' with an i, are powers of 1024."""
 _NAMES: Mapping[str, Mapping[str, str]] = {
     "vllm": {
         "dtype": "dtype", "quantization": "quantization", "kv_dtype": "kv-cache-dtype", "block_size": "block-size",
@@ -107,7 +104,7 @@ def request(d: Deployment, subject: Subject, place: Placement, *, host_gib: floa
         offload_gib=(subject.real(names.get("offload_gib", "")) or 0.0) + host_gib * (p.world // place.gpus_per_node),
         kt=_kt(d, subject, place.candidates),
         host_ram_gib=host_memory_gib(d, place.candidates),
-        shm_gib=gib(d.launcher.shm) or None,
+        shm_gib=gib(d.launcher.shm, d.launcher.name) or None,
         cpus=d.launcher.cpus,
         limits=_limits(d),
         places=places,
@@ -125,13 +122,7 @@ def gpu_of(hosts: tuple[Host, ...]) -> Gpu | None:
 def host_memory_gib(d: Deployment, hosts: tuple[Host, ...]) -> float | None:
     """What the engine may take of a node's memory: what the launcher asks for, else what the smallest node has."""
     declared = [host.memory_mib / 1024 for host in hosts if host.memory_mib]
-    return gib(d.launcher.mem) or (min(declared) if declared else None)
-
-
-def gib(size: str) -> float:
-    """A size as SLURM and Kubernetes write it; 0 for none, and for 0, which is all of a node."""
-    found = re.fullmatch(r"([0-9]+)([KMGT])?(i)?", size)
-    return int(found.group(1)) * _UNITS[found.group(2) or "M"] if found else 0.0
+    return gib(d.launcher.mem, d.launcher.name) or (min(declared) if declared else None)
 
 
 def _experts_divided(subject: Subject) -> bool:

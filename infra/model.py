@@ -17,8 +17,9 @@ __all__ = ["MODELS", "Architecture", "Model", "find", "load", "load_config", "na
 MODELS = Path(__file__).parent / "models"
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
 MAX_LAYERS = 1024
+REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 MOST_BYTES = 8
-REPO_LINE = re.compile(r"^repo: (\S+)$", re.MULTILINE)
+REPO_LINE = re.compile(r"^repo: (\S+)$|^  - (\S+/\S+)$", re.MULTILINE)
 MANIFEST_LINE = re.compile(r"([0-9a-f]{64}) (0|[1-9][0-9]*) (\S.*)")
 
 
@@ -40,6 +41,8 @@ class Model:
     source: str = ""
     family: str = ""
     """`model_type` of its config.json, "" where the file does not say it."""
+    also: tuple[str, ...] = ()
+    """Other repositories that have the same numbers."""
     precision: Precision | None = None
     """Bytes a parameter by component where they were read from a checkpoint; None: what `quantization` means."""
 
@@ -83,9 +86,8 @@ def find(name: str, folder: Path = MODELS) -> Model | None:
 def _repos(folder: Path) -> Iterator[tuple[str, str]]:
     """(name, repository) of each file, without parsing its YAML: a few dozen files would take longer than all else."""
     for stem in names(folder):
-        found = REPO_LINE.search((folder / f"{stem}.yaml").read_text(encoding="utf-8"))
-        if found:
-            yield stem, found.group(1)
+        for found in REPO_LINE.finditer((folder / f"{stem}.yaml").read_text(encoding="utf-8")):
+            yield stem, found.group(1) or found.group(2)
 
 
 def load_config(path: Path) -> Model:
@@ -117,12 +119,24 @@ def parse(name: str, data: object, place: str) -> Model:
         files=_manifest(top),
         source=top.path("source", default=""),
         family=top.word("family", default=""),
+        also=_also(top),
         precision=_precision(top),
     )
     numbers.done()
     top.done()
     top.raise_problems(f"the model file {place} can't be used:")
     return model
+
+
+def _also(top: Reader) -> tuple[str, ...]:
+    """The repositories of `also`."""
+    given = top.raw("also")
+    if given is None:
+        return ()
+    if not isinstance(given, list) or not all(isinstance(one, str) and REPO.fullmatch(one) for one in given):
+        top.problem(top.at("also"), describe(given), "a list of repositories, like moonshotai/Kimi-K2-Base")
+        return ()
+    return tuple(given)
 
 
 def _precision(top: Reader) -> Precision | None:

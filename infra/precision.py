@@ -71,6 +71,8 @@ ALIASES: Mapping[str, str] = {
     "gptq_marlin": "gptq",
     "w8a8": "int8",
 }
+METHODS = ("compressed-tensors", "auto", "quark", "bitsandbytes", "moe_wna16", "torchao", "inc")
+"""Names of loaders that do not say how many bits: a checkpoint that is quantised keeps what it says itself."""
 DTYPE_BYTES: Mapping[str, float] = {
     "auto": BF16,
     "bfloat16": 2.0,
@@ -94,6 +96,16 @@ def scheme(name: str) -> str | None:
 def of(name: str) -> Precision:
     """The precision of a quantisation by name; an unknown one is taken as not quantised, which is the largest."""
     return SCHEMES[scheme(name) or "bf16"]
+
+
+def chosen(own: Precision, own_name: str, asked: str) -> Precision:
+    """What weights come to when a quantisation is asked for of a model that has one of its own, or none."""
+    low = asked.lower()
+    if low in METHODS:
+        # Of a model that says nothing, 8 bits is what these most often mean.
+        return own if scheme(own_name) not in ("bf16", "fp16") or low == "auto" else SCHEMES["fp8"]
+    known = scheme(low)
+    return SCHEMES[known] if known else own
 
 
 def in_dtype(precision: Precision, dtype: str) -> Precision:

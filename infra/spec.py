@@ -1,5 +1,6 @@
 """A stack file becomes a `Deployment`, or every problem that it has; both front ends read it here."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +14,24 @@ from infra import environments, model, placement, stack_file
 from infra.deployment import Argument, Deployment, LauncherConfig, Parallelism, Role
 from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS
-from infra.proof import prove
+from infra.proven import proven
+from infra.reading import Reading
 
-__all__ = ["STACKS", "Argument", "Deployment", "LauncherConfig", "Parallelism", "load", "parse", "stacks"]
+__all__ = [
+    "STACKS",
+    "Argument",
+    "Deployment",
+    "LauncherConfig",
+    "Parallelism",
+    "examine",
+    "load",
+    "parse",
+    "read",
+    "stacks",
+]
 
 STACKS = Path(__file__).parent.parent / "stacks"
 T = TypeVar("T")
-_MEETING: Mapping[placement.Rendezvous, str] = {
-    "single": "the engine's processes are ranks that a launcher must start",
-    "tcp": "the engine's ranks do not find each other over TCP alone",
-    "mpi": "the engine's processes are not ranks of an MPI job",
-    "ray": "the engine does not run on Ray",
-}
-"""Why an engine can't be brought together so."""
 
 
 def stacks(folder: Path = STACKS) -> tuple[str, ...]:
@@ -35,6 +41,16 @@ def stacks(folder: Path = STACKS) -> tuple[str, ...]:
 
 def load(stack: str, folder: Path = STACKS) -> Deployment:
     """The deployment of a stack. Raises InputError with every problem of its file."""
+    return _right(read(stack, folder), str(_file(stack, folder)))
+
+
+def read(stack: str, folder: Path = STACKS) -> Reading:
+    """A stack as far as it can be read, errors and all. Raises InputError where its file is no stack's."""
+    path = _file(stack, folder)
+    return examine(stack, load_yaml(path), str(path))
+
+
+def _file(stack: str, folder: Path) -> Path:
     if stack not in stacks(folder):
         near = nearest(stack, stacks(folder))
         problem = Problem(
@@ -44,8 +60,14 @@ def load(stack: str, folder: Path = STACKS) -> Deployment:
             fix=f"did you mean {near}?" if near else None,
         )
         raise InputError([problem])
-    path = folder / f"Pulumi.{stack}.yaml"
-    return parse(stack, load_yaml(path), str(path))
+    return folder / f"Pulumi.{stack}.yaml"
+
+
+def _right(it: Reading, place: str) -> Deployment:
+    """The deployment of one that has no errors."""
+    if it.errors:
+        raise InputError(it.problems, f"the stack file {place} can't be used:")
+    return replace(it.deployment, warnings=it.problems)
 
 
 def parse(
@@ -58,6 +80,19 @@ def parse(
     envs: Path = environments.FOLDER,
 ) -> Deployment:
     """The deployment that parsed YAML says. Raises InputError with every problem, each with its `$.path`."""
+    return _right(examine(stack, data, place, inventory=inventory, models=models, envs=envs), place)
+
+
+def examine(
+    stack: str,
+    data: object,
+    place: str,
+    *,
+    inventory: Path = fleets.INVENTORY,
+    models: Path = model.MODELS,
+    envs: Path = environments.FOLDER,
+) -> Reading:
+    """What parsed YAML says, with what is wrong with it. Raises InputError where it is no deployment."""
     file = Reader(data, place)
     top = Reader(stack_file.own_keys(file), place, problems=file.problems)
     if not fleets.NAME.fullmatch(stack):
@@ -67,7 +102,8 @@ def parse(
     draft = _named(top, "draft", lambda name: model.load(name, models)) if top.has("draft") else None
     image = stack_file.image(top)
     software = _software(top, image, envs)
-    name, release, args, env, config = _engine(top)
+    refused: list[Problem] = []
+    name, release, args, env, config = _engine(top, refused)
     asked = top.child("launcher")
     launcher = stack_file.launcher(asked, fleet, tuple(LAUNCHERS))
     roles = stack_file.roles(top, ENGINES[name].roles, name)
@@ -80,14 +116,15 @@ def parse(
     stack_file.check_secrets(top)
     top.done()
     for role in roles:
-        _check_arguments(top, name, release, role.args, f"$.roles.{role.name}.args")
+        refused += _argument_problems(top, name, release, role.args, f"$.roles.{role.name}.args")
+    if draft and the_model and draft.name == the_model.name:
+        top.problem("$.draft", draft.name, "another model than slipway:model", why="a draft is smaller than its target")
     if the_model:
         for where, tensor in _tensors(parallelism, roles):
-            _check_heads(top, the_model, tensor, where)
-    if fleet:
-        top.problems.extend(placement.problems(parallelism, launcher, fleet, roles))
-    what = f"the stack file {place} can't be used:"
-    top.raise_problems(what)
+            refused += _head_problems(the_model, tensor, where)
+    misplaced = tuple(placement.problems(parallelism, launcher, fleet, roles)) if fleet else ()
+    if any(problem.level == "error" for problem in top.problems):
+        raise InputError((*top.problems, *refused, *misplaced), f"the stack file {place} can't be used:")
     assert fleet is not None
     assert the_model is not None
     assert software is not None
@@ -97,12 +134,12 @@ def parse(
         model=the_model,
         engine=name,
         release=release,
-        args=args,
+        args=_taken(args, refused, "$.engine.args"),
         env=env,
         config=config,
         launcher=launcher,
         parallelism=parallelism,
-        roles=roles,
+        roles=tuple(replace(it, args=_taken(it.args, refused, f"$.roles.{it.name}.args")) for it in roles),
         router=router,
         environment=software.name,
         software=software,
@@ -113,13 +150,24 @@ def parse(
         default=default,
         unnamed=ENGINES[name].unnamed(the_model.name),
     )
-    top.problems.extend(not_locked(software) if not image else placeholder(image))
-    top.problems.extend(stack_file.unused(asked, launcher.name, LAUNCHERS[launcher.name].options))
-    top.problems.extend(_together(d))
-    top.raise_problems(what)
-    top.problems.extend(prove(d).problems)
-    top.raise_problems(what)
-    return replace(d, warnings=tuple(top.problems))
+    found = [*top.problems, *refused, *misplaced]
+    if misplaced:
+        return Reading(deployment=d, problems=tuple(found), placed=False, rendered=False, staged=False, proven=False)
+    found += not_locked(software) if not image else placeholder(image)
+    found += stack_file.unused(asked, launcher.name, LAUNCHERS[launcher.name].options)
+    places = {"$.engine.args": args} | {f"$.roles.{it.name}.args": it.args for it in roles}
+    left_out = tuple(name for at, given in places.items() for name in given if name not in _taken(given, refused, at))
+    return proven(d, found, left_out=left_out)
+
+
+def _taken(args: Mapping[str, Argument], refused: Sequence[Problem], place: str) -> dict[str, Argument]:
+    """The options that nothing is wrong with."""
+    wrong = [problem.where for problem in refused if problem.level == "error"]
+    return {
+        name: value
+        for name, value in args.items()
+        if not any(re.match(rf"{re.escape(f'{place}.{name}')}($|[.\[])", where) for where in wrong)
+    }
 
 
 def _software(top: Reader, image: str, envs: Path) -> environments.Environment | None:
@@ -131,7 +179,9 @@ def _software(top: Reader, image: str, envs: Path) -> environments.Environment |
     return environments.IN_IMAGE if image else None
 
 
-def _engine(top: Reader) -> tuple[str, str, dict[str, Argument], dict[str, str], dict[str, Argument]]:
+def _engine(
+    top: Reader, refused: list[Problem]
+) -> tuple[str, str, dict[str, Argument], dict[str, str], dict[str, Argument]]:
     """(name, release, arguments, variables, YAML), the arguments held against the table of that release."""
     reader = top.child("engine")
     name = reader.choice("name", tuple(ENGINES))
@@ -140,24 +190,27 @@ def _engine(top: Reader) -> tuple[str, str, dict[str, Argument], dict[str, str],
     env = dict(stack_file.env(reader, "env"))
     config = dict(stack_file.arguments(reader, "config"))
     reader.done()
-    if release and reader.data.get("name") in ENGINES:
+    if release and reader.data.get("name") == name:
         known = ENGINES[name].releases()
         if release in known:
-            _check_arguments(top, name, release, args, "$.engine.args")
+            refused += _argument_problems(top, name, release, args, "$.engine.args")
         else:
             wanted = f"a release of {name} with a table in infra/engines/flags/ ({', '.join(known)})"
             top.problem("$.engine.release", repr(release), wanted, why="its options could not be checked")
     return name, release, args, env, config
 
 
-def _check_arguments(top: Reader, engine: str, release: str, args: Mapping[str, Argument], place: str) -> None:
+def _argument_problems(
+    top: Reader, engine: str, release: str, args: Mapping[str, Argument], place: str
+) -> Iterator[Problem]:
+    """What the release does not take."""
     if release not in ENGINES[engine].releases():
         return
     told = {problem.where for problem in top.problems}
     for problem in ENGINES[engine].argument_problems(release, args):
         where = problem.where.replace("$.engine.args", place, 1)
         if where not in told:  # a value that could not be read is no value
-            top.problems.append(replace(problem, where=where))
+            yield replace(problem, where=where)
 
 
 def _tensors(parallelism: Parallelism, roles: Sequence[Role]) -> Iterator[tuple[str, int]]:
@@ -167,12 +220,12 @@ def _tensors(parallelism: Parallelism, roles: Sequence[Role]) -> Iterator[tuple[
         yield f"$.roles.{role.name}.parallelism.tensor", role.parallelism.tensor
 
 
-def _check_heads(top: Reader, the_model: model.Model, tensor: int, where: str) -> None:
+def _head_problems(the_model: model.Model, tensor: int, where: str) -> Iterator[Problem]:
     heads = the_model.architecture.heads
     if heads % tensor:
         fits = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
         wanted = f"a divisor of {heads}, the attention heads of {the_model.name} ({fits})"
-        top.problem(where, str(tensor), wanted, why="each GPU takes whole heads")
+        yield Problem(where=where, found=str(tensor), wanted=wanted, why="each GPU takes whole heads")
 
 
 def _named(top: Reader, key: str, load_it: Callable[[str], T]) -> T | None:
@@ -188,26 +241,6 @@ def _named(top: Reader, key: str, load_it: Callable[[str], T]) -> T | None:
             where = f"$.{key}" if itself else f"$.{key} ({name}: {problem.where})"
             top.problems.append(replace(problem, where=where))
         return None
-
-
-def _together(d: Deployment) -> Iterator[Problem]:
-    """What a whole deployment is held against: its engine's and its launcher's rules."""
-    engine, launcher = ENGINES[d.engine], LAUNCHERS[d.launcher.name]
-    nodes = placement.place(d).nodes
-    need = placement.rendezvous(d.launcher.name, nodes)
-    if need not in engine.rendezvous & launcher.offers:
-        fitting = [
-            name for name, it in LAUNCHERS.items() if placement.rendezvous(name, nodes) in it.offers & engine.rendezvous
-        ]
-        yield Problem(
-            where="$.launcher.name",
-            rule="launcher",
-            found=f"{launcher.name} with {engine.name} over {nodes} node{'s' if nodes > 1 else ''}",
-            wanted=f"a launcher that brings the engine's ranks together ({', '.join(fitting) or 'none does'})",
-            why=_MEETING[need] if need in launcher.offers else f"{launcher.name} starts one node's ranks alone",
-        )
-    yield from engine.problems(d)
-    yield from launcher.problems(d)
 
 
 def placeholder(image: str) -> Iterator[Problem]:

@@ -1,22 +1,40 @@
-"""A plan for people (100 columns) and for programs (the fixed `plan` JSON): launch lines, stages, problems."""
+"""A plan for people (100 columns) and for programs (the fixed `plan` JSON); problems first."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeGuard
 
-from hosts.state import Stage
-from infra import runtime
+from hosts.problem import Problem
+from infra import runtime, shown
+from infra.bars import waterfall
 from infra.command import Command
 from infra.deployment import Deployment
-from infra.desired import desired
 from infra.engines import ENGINES
+from infra.folding import Launch
+from infra.launchers import LAUNCHERS
+from infra.ledger.fit import Fit
 from infra.placement import Rank, place
+from infra.proof import prove
+from infra.reading import Reading
+from infra.shown import Ledger, Need
+from infra.typed_lines import rows
 
 WIDTH = 100
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
-def plan_json(d: Deployment) -> dict[str, Json]:
+def reading(it: Deployment | Reading) -> Reading:
+    """A deployment that was found right, as one that was read."""
+    if isinstance(it, Reading):
+        return it
+    return Reading(deployment=it, problems=it.warnings, fits=prove(it).fits)
+
+
+def plan_json(it: Deployment | Reading) -> dict[str, Json]:
     """The plan in the shape that `--json` prints."""
+    it = reading(it)
+    d = it.deployment
+    full = _fullest(it.fits)
     return {
         "stack": d.stack,
         "fleet": d.fleet.name,
@@ -24,69 +42,62 @@ def plan_json(d: Deployment) -> dict[str, Json]:
         "engine": d.engine,
         "release": d.release,
         "launcher": d.launcher.name,
-        "ranks": [_rank_json(d, n, rank) for n, rank in enumerate(place(d).ranks)],
-        "command": by_hand(d),
+        "ranks": _ranks_json(it),
+        "command": by_hand(it),
+        "commands": [{"where": where, "line": line} for where, line in _lines_by_hand(it)],
+        "files": dict(shown.files(it)),
         "stages": [
-            {"name": stage.name, "hosts": {host: list(_keys(stage, host)) for host in stage.hosts}}
-            for stage in _stages(d)
+            {"name": stage.name, "hosts": {host: [r.key for r in keys] for host, keys in stage.hosts.items()}}
+            for stage in shown.stages(it)
         ],
-        "problems": [problem.to_json() for problem in d.warnings],
+        "ledger": _ledger_json(full) if full else None,
+        "ledgers": {role: _fit_json(fit) for role, fit in it.fits.items()},
+        "changes": {role: [_as_json(change.to_json()) for change in found] for role, found in it.changes.items()},
+        "cost": shown.cost(it),
+        "problems": [problem.to_json() for problem in (*it.errors, *it.warnings)],
     }
 
 
-def plan_text(d: Deployment) -> str:
-    """The plan as a person reads it."""
-    return "\n".join(_lines(d)) + "\n"
+def by_hand(it: Deployment | Reading) -> str:
+    """The one line that a person would type to start the engine; on the first node, with the environment activated."""
+    it = reading(it)
+    d, lines = it.deployment, _lines_by_hand(it)
+    if not lines:
+        return ""
+    engine = Command(argv=LAUNCHERS[d.launcher.name].commands(d, place(d), ENGINES[d.engine])[0].argv).line()
+    return next((line for _, line in lines if line.endswith(engine)), lines[0][1])
 
 
-def by_hand(d: Deployment) -> str:
-    """The one line that a person would type on the first node, with the environment activated."""
-    command = _command(d, place(d).ranks[0])
-    return Command(argv=command.argv, env=d.env).line()
+def _lines_by_hand(it: Reading) -> tuple[tuple[str, str], ...]:
+    d = it.deployment
+    return LAUNCHERS[d.launcher.name].by_hand(d, place(d), ENGINES[d.engine]) if it.rendered else ()
 
 
-def _lines(d: Deployment) -> Iterator[str]:
-    yield f"{d.stack}: {d.model.name} by {d.engine} {d.release} through {d.launcher.name} on {d.fleet.name}"
-    for n, rank in enumerate(place(d).ranks):
-        command = _command(d, rank)
-        yield ""
-        yield from _wrap(f"rank {n} on {_host(d, rank)}, {_gpus(rank)}", 2)
-        for line in command.assignments():
-            yield f"    {line}"
-        for name, secret in command.secrets.items():
-            yield f"    {name}=(the secret {secret}, read on the host)"
-        yield from f"    {command.lines('      ')}".splitlines()
-    yield ""
-    yield "stages"
-    for stage in _stages(d):
-        for hosts, keys in _grouped(stage):
-            yield from _wrap(f"{stage.name} on {', '.join(hosts)}", 2)
-            yield from _wrap(", ".join(keys), 4)
-    if d.warnings:
-        yield ""
-        yield "problems"
-        for problem in d.warnings:
-            yield from _wrap(str(problem), 2)
+def _ranks_json(it: Reading) -> list[Json]:
+    d = it.deployment
+    if not it.placed:
+        return []
+    placed = place(d)
+    none = Command(argv=())
+    commands: Sequence[Command] = [none] * len(placed.ranks)
+    if it.rendered:
+        commands = LAUNCHERS[d.launcher.name].commands(d, placed, ENGINES[d.engine])
+    anywhere = shown.anywhere(d)
+    return [
+        _rank_json(d, n, rank, command, anywhere)
+        for n, (rank, command) in enumerate(zip(placed.ranks, commands, strict=True))
+    ]
 
 
-def _stages(d: Deployment) -> tuple[Stage, ...]:
-    # keys do not depend on who holds the claims, nor on the values of secrets
-    return desired(d, backend="", holder="", digests={})
-
-
-def _command(d: Deployment, rank: Rank) -> Command:
-    return ENGINES[d.engine].command(d, rank)
-
-
-def _rank_json(d: Deployment, n: int, rank: Rank) -> dict[str, Json]:
-    command = _command(d, rank)
+def _rank_json(d: Deployment, n: int, rank: Rank, command: Command, anywhere: str) -> dict[str, Json]:
     common = runtime.environment(d, "")
     del common["SLIPWAY_FINGERPRINT"]  # made from the whole script
     return {
         "rank": n,
-        "host": _host(d, rank),
+        "host": rank.host or anywhere,
         "gpus": list(rank.gpus),
-        "role": "head" if rank.is_head else "follower",
+        "role": rank.role or ("head" if rank.is_head else "follower"),
+        "head": rank.is_head,
         "env": {
             **common,
             **{name: str(word) for name, word in command.env.items()},
@@ -96,37 +107,186 @@ def _rank_json(d: Deployment, n: int, rank: Rank) -> dict[str, Json]:
     }
 
 
-def _host(d: Deployment, rank: Rank) -> str:
-    if rank.host:
-        return rank.host
-    names = ", ".join(host.name for host in place(d).candidates)
-    return f"any of {names}" if d.fleet.slurm == "ours" else f"any node of {d.launcher.partition}"
+def _fullest(fits: Mapping[str, Fit]) -> Fit | None:
+    """That of the part whose GPUs have the least room left."""
+    return min(fits.values(), key=lambda fit: (-fit.missing_gib, fit.gpu.kv / fit.request.gpu.total_gib), default=None)
 
 
-def _gpus(rank: Rank) -> str:
-    first, last = rank.gpus[0], rank.gpus[-1]
-    return f"GPU {first}" if first == last else f"GPUs {first}-{last}"
+def _ledger_json(fit: Fit) -> dict[str, Json]:
+    made = _fit_json(fit)
+    return {"fits": made["fits"], "gpu": made["gpu"], "host": made["host"]}
 
 
-def _keys(stage: Stage, host: str) -> tuple[str, ...]:
-    return tuple(resource.key for resource in stage.hosts[host])
+def _fit_json(fit: Fit) -> dict[str, Json]:
+    return _as_json({key: value for key, value in fit.to_json().items() if key != "problems"})
 
 
-def _grouped(stage: Stage) -> Iterator[tuple[list[str], tuple[str, ...]]]:
-    """(hosts, keys), hosts with the same keys together."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for host in stage.hosts:
-        groups.setdefault(_keys(stage, host), []).append(host)
-    yield from ((hosts, keys) for keys, hosts in groups.items())
+def _as_json(made: Mapping[str, object]) -> dict[str, Json]:
+    """What another module made for JSON."""
+    return {key: value for key, value in made.items() if _is_json(value)}
 
 
-def _wrap(text: str, indent: int) -> list[str]:
-    space = " " * indent
+def _is_json(value: object) -> TypeGuard[Json]:
+    return value is None or isinstance(value, str | int | float | list | dict)
+
+
+def plan_text(it: Deployment | Reading, *, ascii_only: bool = False) -> str:
+    """The plan as a person reads it; `ascii_only` where the terminal can't show more."""
+    text = "\n".join(line.rstrip() for line in _lines(reading(it), ascii_only)) + "\n"
+    return text.replace("…", "...").encode("ascii", "replace").decode() if ascii_only else text
+
+
+def _lines(it: Reading, ascii_only: bool) -> Iterator[str]:
+    d = it.deployment
+    yield from _wrap(f"{d.stack}: {shown.title(d)}", 0)
+    yield from _problems(it)
+    yield from _ranks(it)
+    yield from _launch(it)
+    for ledger in shown.ledgers(it):
+        yield from _ledger(ledger, ascii_only)
+    if not it.fits:
+        yield from ("", "memory")
+        yield from _wrap(no_ledger(it), 2)
+    limits = shown.limits(it)
+    if limits:
+        yield from ("", "limits")
+        yield from _needs(limits, "of", ascii_only)
+    cost = shown.cost(it)
+    if cost:
+        yield from ("", "cost")
+        yield from _wrap(cost, 2)
+    yield from _stages(it)
+
+
+def _problems(it: Reading) -> Iterator[str]:
+    for problem in (*it.errors, *it.warnings):
+        yield ""
+        yield from _wrap(f"{problem.level}: {problem.where}" + (f"  {problem.token}" if problem.token else ""), 0)
+        for name, text in said(problem):
+            yield from _wrap(f"{name:<8}{text}", 2, more=10)
+    if it.errors:
+        count, more = len(it.errors), len(it.warnings)
+        yield ""
+        text = f"refused: {count} error{'s' * (count > 1)}" + (f", {more} warning{'s' * (more > 1)}" if more else "")
+        yield from _wrap(f"{text}. Nothing is brought up from it; what follows is what it would be.", 0)
+
+
+def said(problem: Problem) -> tuple[tuple[str, str], ...]:
+    """What a problem says, by name."""
+    all_of_it = (
+        ("found", problem.found),
+        ("wanted", problem.wanted),
+        ("why", problem.why),
+        ("fix", problem.fix or ""),
+        ("source", problem.source),
+    )
+    return tuple((name, text) for name, text in all_of_it if text)
+
+
+def no_ledger(it: Reading) -> str:
+    """Why there is none."""
+    if it.left_out:
+        return "not computed until the options are right that the release refuses"
+    if not it.proven:
+        return "not computed until the errors above are gone"
+    if it.deployment.fleet.stand_in:
+        return "not computed: the GPUs of this fleet are stand-ins"
+    return f"not computed: what {it.deployment.engine} takes is not known"
+
+
+def _ranks(it: Reading) -> Iterator[str]:
+    found = shown.ranks(it)
+    if not found:
+        return
+    heads = ("ranks" if len(found) > 1 or "-" in found[0].ranks else "rank", "role", "hosts", "GPUs")
+    table = [heads, *((row.ranks, row.role, row.hosts, row.gpus) for row in found)]
+    wide = [max(len(row[n]) for row in table) for n in range(4)]
+    hosts = min(wide[2], WIDTH - wide[0] - wide[1] - wide[3] - 8)
+    yield ""
+    for row in table:
+        cells = textwrap.wrap(row[2], max(20, hosts), break_on_hyphens=False)
+        for n, cell in enumerate(cells):
+            first = row if n == 0 else ("", "", "", "")
+            yield f"  {first[0]:<{wide[0]}}  {first[1]:<{wide[1]}}  {cell:<{hosts}}  {first[3]}"
+
+
+def _launch(it: Reading) -> Iterator[str]:
+    found = shown.by_hand(it)
+    for launch in found:
+        yield ""
+        yield from _wrap(f"by hand, on {launch.where}", 0)
+        yield from _launched(launch)
+    if not found:
+        return
+    if it.left_out:
+        yield from _wrap(f"left out, since the release refuses them: {', '.join(it.left_out)}", 2)
+    d = it.deployment
+    for name, secret in ENGINES[d.engine].command(d, place(d).ranks[0]).secrets.items():
+        yield from _wrap(f"and {name}, the secret {secret}, which is read on the host", 2)
+    for name, text in shown.files(it).items():
+        yield ""
+        yield name
+        for line in text.splitlines():
+            yield from textwrap.wrap(line, WIDTH - 4, initial_indent="    ", subsequent_indent="      ")
+
+
+def _launched(launch: Launch) -> Iterator[str]:
+    yield from rows(launch.line, WIDTH)
+    for text in launch.same:
+        yield from _wrap(text, 2)
+
+
+def _ledger(it: Ledger, ascii_only: bool) -> Iterator[str]:
+    yield ""
+    yield from _wrap(f"memory of {it.role + ': ' if it.role else ''}{it.title}", 0)
+    yield from (f"  {row}" for row in waterfall(it.parts, it.total_gib, width=WIDTH - 2, ascii_only=ascii_only))
+    yield from _wrap(it.said, 2)
+    if it.missing_gib:
+        yield from _wrap(f"does not fit: {it.missing_gib:.1f} GiB a GPU are missing", 2)
+    if it.changes:
+        yield "  what makes it fit, cheapest first, each checked, with its KV cache:"
+        for n, change in enumerate(it.changes, 1):
+            yield from _wrap(f"{n}  {change.tokens:>10,} tokens  {change.text}  ({change.cost})", 4, more=26)
+    elif it.missing_gib:
+        yield "  no change that was tried makes it fit"
+    yield "  a node"
+    yield from _needs(it.needs, "of", ascii_only)
+
+
+def _needs(found: Sequence[Need], word: str, ascii_only: bool) -> Iterator[str]:
+    name = max(len(need.name) for need in found)
+    for need in found:
+        has = f"{word} {need.has}" if need.has else ""
+        row = f"    {need.name:<{name}}  {need.needs:>12}  {has:<12}"
+        yield from _wrap(f"{row}  {_gauge(need, ascii_only)}  {need.whose}", 0, more=6)
+
+
+def _gauge(need: Need, ascii_only: bool) -> str:
+    """A small bar of ten cells."""
+    if need.share is None:
+        return " " * 10
+    full = max(1, min(10, round(need.share * 10)))
+    ink, blank = ("#", ".") if ascii_only else ("█", "░")
+    return ink * full + blank * (10 - full)
+
+
+def _stages(it: Reading) -> Iterator[str]:
+    found = shown.stage_rows(it)
+    if not found:
+        return
+    yield from ("", "stages")
+    name = max(len(row.name) for row in found)
+    for row in found:
+        yield from _wrap(f"{row.name:<{name}}  {row.count:>3} on {row.hosts}", 2, more=name + 8)
+
+
+def _wrap(text: str, indent: int, *, more: int | None = None) -> list[str]:
+    """Lines no wider than a screen; blanks that stand in a row stay, for they are columns."""
     return textwrap.wrap(
         text,
         WIDTH,
-        initial_indent=space,
-        subsequent_indent=space + "  ",
-        break_long_words=False,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + 2 if more is None else more),
         break_on_hyphens=False,
+        drop_whitespace=True,
     )

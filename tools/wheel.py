@@ -97,9 +97,22 @@ def locate(distribution: str, release: str) -> Wheel:
     said = ""
     for python in PYTHONS:
         argv = [
-            sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed", "--ignore-requires-python",
-            "--only-binary=:all:", "--target=.", "--report=-", f"--python-version={python}", *platforms, f"{distribution}=={release}",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--dry-run",
+            "--quiet",
+            "--no-deps",
+            "--ignore-installed",
+            "--ignore-requires-python",
+            "--only-binary=:all:",
+            "--target=.",
+            "--report=-",
+            f"--python-version={python}",
+            *platforms,
+            f"{distribution}=={release}",
+        ]
         done = subprocess.run(argv, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode == 0:
             found = json.loads(done.stdout)["install"][0]

@@ -30,8 +30,7 @@ def problems(table: FlagTable, args: Mapping[str, Argument], reserved: Mapping[s
         if wanted:
             yield _problem(table, name, describe(value), wanted, source=flag.source)
             continue
-        for text in render(flag, name, value):
-            words.append(Token(text=text, line=len(names) + 1))
+        words += [Token(text=text, line=len(names) + 1) for text in render(flag, name, value)]
         names.append(name)
     for finding in check(table, words, partial=True).findings:
         number = re.fullmatch(r"line (\d+)", finding.problem.where)

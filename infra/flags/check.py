@@ -47,10 +47,12 @@ class Checked:
 def check(table: FlagTable, words: Sequence[Token], *, module: bool = False, partial: bool = False) -> Checked:
     """The options, positionals and findings of the words after a command's own name.
 
-    `module` says that an engine was started as a Python module (`python -m`), `partial` that the words are not the whole
-    command, so that nothing is missed.
+    `module` says that an engine was started as a Python module (`python -m`), `partial` that the words are not the
+    whole command, so that nothing is missed.
     """
     words = tuple(words)
+    if "serve-model" in table.traits and not module and not partial:
+        table = replace(table, positionals=(("model_path", "?"),))
     skipped = 1 if "serve-optional" in table.traits and words and words[0].text == "serve" else 0
     seen, dotted = pieces(table, words[skipped:])
     reading = read(table, seen)
@@ -132,7 +134,7 @@ def corrected(checked: Checked, words: Sequence[Token], findings: Sequence[Findi
         return None
     edits = [finding.edit for finding in findings if finding.edit is not None]
     gone: set[int] = {index for edit in edits for index in edit.take}
-    added: dict[int, list[str]] = {}
+    added: dict[int, list[tuple[str, ...]]] = {}
     for edit in edits:
         spans = [option for option in checked.options if option.name in edit.drop or option.written in edit.drop]
         for option in spans:
@@ -140,10 +142,11 @@ def corrected(checked: Checked, words: Sequence[Token], findings: Sequence[Findi
         place = spans[0].at if spans else len(words)
         for group in edit.add:
             at = place if group[0].startswith("-") else 0
-            added.setdefault(at, []).extend(group)
+            if group not in added.setdefault(at, []):
+                added[at].append(group)
     out: list[str] = []
     for index in range(len(words) + 1):
-        out += added.get(index, ())
+        out += [word for group in added.get(index, ()) for word in group]
         if index < len(words) and index not in gone:
             out.append(words[index].text)
     return tuple(out)

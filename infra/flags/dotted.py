@@ -71,9 +71,15 @@ def _names(table: FlagTable, option: str) -> tuple[str, ...]:
 
 def _renamed(given: Given, option: str, names: tuple[str, ...]) -> Given:
     return Given(
-        name="", spelling=given.written if given.written.startswith("--") else option, written=given.written, values=given.values,
-        at=given.at, words=given.words, where=given.where, candidates=names,
-    )  # fmt: skip
+        name="",
+        spelling=given.written if given.written.startswith("--") else option,
+        written=given.written,
+        values=given.values,
+        at=given.at,
+        words=given.words,
+        where=given.where,
+        candidates=names,
+    )
 
 
 def _given(one: Dotted, name: str) -> Given:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from hosts.problem import Level, Problem
 from infra.flags.finding import Edit, Finding
+from infra.flags.near import nearest_name
 from infra.flags.pieces import Piece, Sort
 from infra.flags.reading import Given, Reading
 from infra.flags.table import Flag, FlagTable
-from infra.flags.unknown import ambiguous_option, unknown_option
+from infra.flags.unknown import ambiguous_option, canonical, replaced_option, unknown_option
 from infra.flags.values import Refusal, not_one_of, typed
 from infra.flags.words import UNKNOWN, Token, Value
 
@@ -35,7 +36,7 @@ class Case:
         return any(one.spelling in ("-h", "--help", "--version", "-v") for one in self.reading.given)
 
 
-def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:
+def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:  # noqa: PLR0911 - one return a kind of trouble
     """The value of an option, and what is wrong with it."""
     if given.trouble == "unknown":
         if case.table.parser == "click-open":
@@ -70,7 +71,7 @@ def _value(case: Case, flag: Flag, given: Given) -> tuple[Value, list[Finding]]:
         if not piece.known:
             values.append(UNKNOWN)
             continue
-        value, refusals = typed(case.table, flag, piece.text)
+        value, refusals = typed(case.table, flag, piece.text, given.name)
         values.append(value)
         found += [_refusal(case, flag, given, index, one) for one in refusals]
         if not refusals:
@@ -84,12 +85,26 @@ def _registered(case: Case, flag: Flag, given: Given, index: int) -> Iterator[Fi
     plugin = any(one.name.endswith("-parser-plugin") for one in case.reading.given)
     if not flag.registered or text in flag.registered or text in ("", "None") or plugin or case.reading.open:
         return
+    if not given.name.endswith("-parser"):
+        lowered = {name.lower() for name in flag.registered}
+        if text.lower() in {*lowered, "auto", "none"} or "." in text or nearest_name(text, flag.registered) is None:
+            return
     used = given.name != "--tool-call-parser" or case.has("--enable-auto-tool-choice")
     level: Level = "error" if used or case.partial or "--enable-auto-tool-choice" not in case.table.flags else "warning"
     refusal = not_one_of(text, flag.registered)
-    yield _refusal(case, flag, given, index, Refusal(
-        found=refusal.found, wanted=refusal.wanted, fix=refusal.fix, better=refusal.better, level=level,
-    ))  # fmt: skip
+    yield _refusal(
+        case,
+        flag,
+        given,
+        index,
+        Refusal(
+            found=refusal.found,
+            wanted=refusal.wanted,
+            fix=refusal.fix,
+            better=refusal.better,
+            level=level,
+        ),
+    )
 
 
 def _refusal(case: Case, flag: Flag, given: Given, index: int, refusal: Refusal) -> Finding:
@@ -167,19 +182,22 @@ def _refused(case: Case, flag: Flag, given: Given) -> Finding:
 
 def _deprecated(case: Case, flag: Flag, given: Given) -> Finding:
     instead = flag.deprecated or ""
+    meant = replaced_option(case.table, given, case.reading.given)
     problem = _problem(
         case,
         given,
         found=given.written,
         wanted="an option that stays",
         why="it is deprecated and will go",
-        fix=f"write {instead}" if instead else None,
+        fix=meant.fix if meant else f"write {instead}" if instead else None,
         level="warning",
         rule="flag-deprecated",
         source=flag.source,
     )
     edit = None
-    if instead in case.table.spellings:
+    if meant is not None and meant.sure:
+        edit = Edit(drop=(given.name, *meant.drops), add=meant.groups)
+    elif instead in case.table.spellings:
         edit = Edit(drop=(given.name,), add=((instead, *(piece.text for piece in given.values)),))
     return Finding(problem=problem, edit=edit)
 
@@ -206,7 +224,17 @@ def _clashes(case: Case, flag: Flag, given: Given) -> Iterator[Finding]:
 
 def misplaced(case: Case) -> Iterator[tuple[int, Finding]]:
     """Words that belong to no option."""
+    after: dict[int, list[Piece]] = {}
+    for piece, _ in case.reading.extras:
+        start = next((at for at in sorted(after) if at + len(after[at]) + 1 == piece.at), None)
+        if start is not None:
+            after[start].append(piece)
+        elif _named_word(case, piece):
+            after[piece.at] = []
+    taken = {piece.at for pieces in after.values() for piece in pieces}
     for piece, before in case.reading.extras:
+        if piece.at in taken:
+            continue
         if case.table.parser == "click-open" or piece.sort is Sort.OPEN or not piece.known:
             continue
         flag = case.table.flags.get(before.name) if before else None
@@ -223,20 +251,27 @@ def misplaced(case: Case) -> Iterator[tuple[int, Finding]]:
             )
             yield piece.at, Finding(problem=problem, edit=Edit(drop=(before.name,), take=(piece.at,), add=groups))
             continue
-        yield piece.at, _extra_word(case, piece, before)
+        yield piece.at, _extra_word(case, piece, before, after.get(piece.at, []))
 
 
-def _extra_word(case: Case, piece: Piece, before: Given | None) -> Finding:
+def _named_word(case: Case, piece: Piece) -> str:
+    """The option that a word would be with two plain dashes before it; "" where it would be none."""
+    bare = piece.text.lstrip("-—–−")  # noqa: RUF001 - dashes that word processors put in
+    for dashes in ("--", "-"):
+        name = canonical(case.table, f"{dashes}{bare}")
+        if name.partition("=")[0] in case.table.spellings and (bare == piece.text or not piece.text.startswith("-")):
+            return name
+    return ""
+
+
+def _extra_word(case: Case, piece: Piece, before: Given | None, values: Sequence[Piece]) -> Finding:
     text = piece.text
     fix, edit = None, None
-    bare = text.lstrip("-—–−")  # noqa: RUF001 - dashes that word processors put in
-    if bare != text and not text.startswith("-"):
-        name = f"--{bare}" if f"--{bare}".partition("=")[0] in case.table.spellings else f"-{bare}"
-        fix = f"write {name}: its dash is a long one"
-        edit = Edit(take=(piece.at,), add=((name,),))
-    elif f"--{text}".partition("=")[0] in case.table.spellings:
-        fix = f"write --{text}"
-        edit = Edit(take=(piece.at,), add=((f"--{text}",),))
+    name = _named_word(case, piece)
+    if name:
+        fix = f"write {name}" + ("" if text[0].isalnum() else ": its dash is a long one")
+        taken = (piece.at, *(one.at for one in values))
+        edit = Edit(take=taken, add=((name, *(one.text for one in values)),))
     after = f" after {before.written}" if before else ""
     problem = Problem(
         where=piece.token.where,
@@ -253,11 +288,17 @@ def _extra_word(case: Case, piece: Piece, before: Given | None) -> Finding:
 
 def missing(case: Case, words: Sequence[Token]) -> Iterator[Finding]:
     """Options and words that the parser insists on."""
-    if case.partial or case.reading.open or case.asks_for_help or case.has("--config") and case.table.parser != "click":
+    if (
+        case.partial
+        or case.reading.open
+        or case.asks_for_help
+        or (case.has("--config") and case.table.parser != "click")
+    ):
         return
     where = words[0].where if words else "the command"
     for name, flag in case.table.flags.items():
-        if flag.required and not case.has(name):
+        seen = "serve-model" in case.table.traits and case.reading.positionals and name == "--model-path"
+        if flag.required and not case.has(name) and not seen:
             yield Finding(problem=_absent(case, where, name, "its parser insists on it"))
     needed = [name for name, how in case.table.positionals if how in ("1", "+")]
     for name in needed[len(case.reading.positionals) :]:
@@ -266,9 +307,14 @@ def missing(case: Case, words: Sequence[Token]) -> Iterator[Finding]:
 
 def _absent(case: Case, where: str, name: str, why: str) -> Problem:
     return Problem(
-        where=where, token=name, found=f"no {name}", wanted=f"{case.table.command} with {name}", why=why, rule="flag",
+        where=where,
+        token=name,
+        found=f"no {name}",
+        wanted=f"{case.table.command} with {name}",
+        why=why,
+        rule="flag",
         source=case.table.source,
-    )  # fmt: skip
+    )
 
 
 def _problem(

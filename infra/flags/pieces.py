@@ -8,7 +8,6 @@ from enum import Enum
 from infra.flags.table import FlagTable
 from infra.flags.words import Token
 
-
 _ELLIPSES = ("...", "…", "[...]", "[options]", "[OPTIONS]")
 """What a person writes for options that the reader is to think of."""
 

@@ -11,6 +11,7 @@ from infra.flags.table import Flag, FlagTable
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+$|-\d*\.\d+$")
 _SOUNDS_LIKE_A_SWITCH = re.compile(r"--(enable|disable|no|skip|use|trust|force|allow)[-_]")
+_SOUNDS_LIKE_OPTIONS = re.compile(r"(?i)arg|opt|flag|extra|param|\.\.\.|…|@|\*")
 _TRUTHS = frozenset(("true", "false"))
 
 Trouble = Literal["", "unknown", "ambiguous", "missing", "valued"]
@@ -64,6 +65,7 @@ class _Reader:
     index: int = 0
     loose: bool = False
     ended: bool = False
+    full: bool = False
     last: Given | None = None
     out: Reading = field(default_factory=Reading)
 
@@ -72,6 +74,7 @@ class _Reader:
             piece = self.pieces[self.index]
             sort = self._sort(piece)
             if sort is Sort.OPTION:
+                self._end_of_words()
                 self._option(piece)
                 self.loose = False
             elif sort is Sort.END:
@@ -92,7 +95,15 @@ class _Reader:
                 return Sort.ARGUMENT
         return sort
 
+    def _end_of_words(self) -> None:
+        """Argparse fills all positionals that it can from the first run of words, with none where they may be none."""
+        needed = sum(1 for _, how in self.table.positionals if how in ("1", "+"))
+        if not self.click and self.out.positionals and len(self.out.positionals) >= needed:
+            self.full = True
+
     def _room(self) -> bool:
+        if self.full:
+            return False
         most = sum(99 if how in ("*", "+") else 1 for _, how in self.table.positionals)
         return len(self.out.positionals) < most
 
@@ -100,15 +111,16 @@ class _Reader:
         self.index += 1
         if sort is Sort.OPEN:
             self.loose = True
-            self.out.open = True
-            if self._room() and not piece.certain.startswith("-"):
+            if self._room() and not piece.certain.startswith("-") and not _SOUNDS_LIKE_OPTIONS.search(piece.text):
                 self.out.positionals.append(piece)
+            else:
+                self.out.open = True
         elif self._room():
             self.out.positionals.append(piece)
         elif not self.loose:
             self.out.extras.append((piece, self.last))
 
-    def _resolve(self, text: str) -> tuple[tuple[str, ...], str | None]:
+    def _resolve(self, text: str) -> tuple[tuple[str, ...], str | None]:  # noqa: PLR0911 - the order is argparse's
         """The full names that a word may stand for, and the value attached to it."""
         names = self.table.spellings
         if text in names or text in ("-h", "--help"):
@@ -122,6 +134,8 @@ class _Reader:
         if text.startswith("--"):
             return tuple(name for name in ("--help", *names) if name.startswith(head)), attached
         short, rest = text[:2], text[2:]
+        if f"-{head}" in names:  # a long name with one dash: its letters are no value of the short one
+            return (), None
         found = [name for name in ("-h", *names) if name.startswith(text) and name != short]
         if short in names:
             return (short, *found), rest
@@ -204,9 +218,18 @@ class _Reader:
                 if not piece.certain.startswith("-"):
                     continue
                 self.out.open = True
+        if stray is not None and not values and least and not self._is_an_option(stray):
+            self.index += 1
+            values_words = stray.words
+        else:
+            values_words = 0
         trouble: Trouble = "missing" if len(values) < least and not any(one.sort is Sort.OPEN for one in values) else ""
-        words = given.words + sum(one.words for one in values)
+        words = given.words + sum(one.words for one in values) + values_words
         return replace(given, values=tuple(values), words=words, trouble=trouble, stray=stray if trouble else None)
+
+    def _is_an_option(self, piece: Piece) -> bool:
+        """Whether a word with a dash is meant as an option, not as the value of the one before it."""
+        return piece.text.startswith("--") or piece.sort is Sort.END or bool(self._resolve(piece.text)[0])
 
     def _swallowed(self, piece: Piece) -> bool:
         """Click takes the next word whatever it looks like; that is meant unless it is an option of its own."""

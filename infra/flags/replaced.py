@@ -20,6 +20,8 @@ class Replaced:
     """The option of the same command whose value `to` takes, instead of the value that was given."""
     by_value: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The words for one value each."""
+    drops: tuple[str, ...] = ()
+    """Options that go with it."""
     nest: str = ""
     """The key under which the value goes into the JSON of `to`."""
     fix: str = ""
@@ -69,19 +71,49 @@ _VLLM: tuple[Replaced, ...] = (
     ),
     _instead("vllm", "--skip-non-local-expert-weights", "--enable-ep-weight-filter"),
     *_gone(
-        "vllm", "no release has it: the scales belong in the checkpoint", "--quantization-param-path",
+        "vllm",
+        "no release has it: the scales belong in the checkpoint",
+        "--quantization-param-path",
         "--skip-non-local-expert-weights",
     ),
     *_gone("vllm", "the scales belong in the checkpoint", "--calculate-kv-scales"),
     *_gone(
-        "vllm", _V1, "--disable-async-output-proc", "--disable-frontend-multiprocessing", "--use-v2-block-manager",
-        "--num-scheduler-steps", "--multi-step-stream-outputs", "--num-lookahead-slots", "--preemption-mode",
-        "--scheduler-delay-factor", "--max-num-partial-prefills", "--max-long-partial-prefills", "--max-seq-len-to-capture",
-        "--max-context-len-to-capture", "--override-neuron-config", "--engine-use-ray", "--use-gpu-for-pooling-score",
-        "--enable-bf16x3-router-gemm", "--logits-processor-pattern", "--override-attention-dtype", "--block-size-swap",
+        "vllm",
+        _V1,
+        "--disable-async-output-proc",
+        "--disable-frontend-multiprocessing",
+        "--use-v2-block-manager",
+        "--num-scheduler-steps",
+        "--multi-step-stream-outputs",
+        "--num-lookahead-slots",
+        "--preemption-mode",
+        "--scheduler-delay-factor",
+        "--max-num-partial-prefills",
+        "--max-long-partial-prefills",
+        "--max-seq-len-to-capture",
+        "--max-context-len-to-capture",
+        "--override-neuron-config",
+        "--engine-use-ray",
+        "--use-gpu-for-pooling-score",
+        "--enable-bf16x3-router-gemm",
+        "--logits-processor-pattern",
+        "--override-attention-dtype",
+        "--block-size-swap",
     ),
-    *_gone("vllm", "prompt adapters are gone", "--enable-prompt-adapter", "--max-prompt-adapters", "--max-prompt-adapter-token"),
-    *_gone("vllm", "LoRA no longer takes it", "--enable-lora-bias", "--lora-extra-vocab-size", "--long-lora-scaling-factors"),
+    *_gone(
+        "vllm",
+        "prompt adapters are gone",
+        "--enable-prompt-adapter",
+        "--max-prompt-adapters",
+        "--max-prompt-adapter-token",
+    ),
+    *_gone(
+        "vllm",
+        "LoRA no longer takes it",
+        "--enable-lora-bias",
+        "--lora-extra-vocab-size",
+        "--long-lora-scaling-factors",
+    ),
     *_gone("vllm", "requests are logged only with --enable-log-requests", "--disable-log-requests"),
     *_gone("vllm", "the device is found by itself", "--device"),
     *_gone("vllm", "--reasoning-parser alone turns reasoning on", "--enable-reasoning"),
@@ -117,10 +149,14 @@ _VLLM: tuple[Replaced, ...] = (
     _instead("vllm", "--disable-mm-preprocessor-cache", "--mm-processor-cache-gb", "0"),
     _instead("vllm", "--enable-multimodal-encoder-data-parallel", "--mm-encoder-tp-mode", "data"),
     _instead("vllm", "--guided-decoding-disable-fallback", "--structured-outputs-config.disable_fallback", "true"),
-    _instead("vllm", "--guided-decoding-disable-any-whitespace", "--structured-outputs-config.disable_any_whitespace", "true"),
     _instead(
-        "vllm", "--guided-decoding-disable-additional-properties",
-        "--structured-outputs-config.disable_additional_properties", "true",
+        "vllm", "--guided-decoding-disable-any-whitespace", "--structured-outputs-config.disable_any_whitespace", "true"
+    ),
+    _instead(
+        "vllm",
+        "--guided-decoding-disable-additional-properties",
+        "--structured-outputs-config.disable_additional_properties",
+        "true",
     ),
     _instead("vllm", "--worker-use-ray", "--distributed-executor-backend", "ray"),
     Replaced(engine="vllm", flag="--rope-scaling", to="--hf-overrides", nest="rope_parameters"),
@@ -164,7 +200,12 @@ _VLLM: tuple[Replaced, ...] = (
     ),
     _instead("vllm", "--ep", "--enable-expert-parallel", why=_SGLANGS),
     _instead("vllm", "--ep-size", "--enable-expert-parallel", why=_SGLANGS),
-    _instead("vllm", "--expert-parallel-size", "--enable-expert-parallel", why="it is as wide as tensor times data parallelism"),
+    _instead(
+        "vllm",
+        "--expert-parallel-size",
+        "--enable-expert-parallel",
+        why="it is as wide as tensor times data parallelism",
+    ),
     _instead("vllm", "--disable-cuda-graph", "--enforce-eager", why=_SGLANGS),
     _instead("vllm", "--disable-radix-cache", "--no-enable-prefix-caching", why=_SGLANGS),
     _instead("vllm", "--disable-overlap-schedule", "--no-async-scheduling", why=_SGLANGS),
@@ -197,17 +238,26 @@ _VLLM: tuple[Replaced, ...] = (
             "--model-name": "--served-model-name",
         },
     ),
-)  # fmt: skip
+)
 
 _CUDA_GRAPH = "0.5.14 split it into one option for decode and one for prefill"
 
 _SGLANG: tuple[Replaced, ...] = (
     _instead(
-        "sglang", "--enable-deepep-moe", "--moe-a2a-backend", "deepep",
+        "sglang",
+        "--enable-deepep-moe",
+        "--moe-a2a-backend",
+        "deepep",
         why="a plain flag up to 0.4.9.post6, a warning up to 0.5.2, an error up to 0.5.4, then gone",
     ),
-    Replaced(engine="sglang", flag="--enable-ep-moe", to="--ep-size", copies="--tp-size", why="--ep-size alone says it"),
-    *_renamed("sglang", {"--cuda-graph-bs": "--cuda-graph-bs-decode", "--cuda-graph-max-bs": "--cuda-graph-max-bs-decode"}, _CUDA_GRAPH),
+    Replaced(
+        engine="sglang", flag="--enable-ep-moe", to="--ep-size", copies="--tp-size", why="--ep-size alone says it"
+    ),
+    *_renamed(
+        "sglang",
+        {"--cuda-graph-bs": "--cuda-graph-bs-decode", "--cuda-graph-max-bs": "--cuda-graph-max-bs-decode"},
+        _CUDA_GRAPH,
+    ),
     *_renamed(
         "sglang",
         {
@@ -229,7 +279,25 @@ _SGLANG: tuple[Replaced, ...] = (
     ),
     *_renamed("sglang", {"--nsa-decode": "--dsa-decode-backend", "--nsa-prefill": "--dsa-prefill-backend"}),
     *_renamed("sglang", {"--nsa-decode": "--nsa-decode-backend", "--nsa-prefill": "--nsa-prefill-backend"}),
-    *_renamed("sglang", {"--nsa-decode-backend": "--dsa-decode-backend", "--nsa-prefill-backend": "--dsa-prefill-backend"}),
+    *_renamed(
+        "sglang", {"--nsa-decode-backend": "--dsa-decode-backend", "--nsa-prefill-backend": "--dsa-prefill-backend"}
+    ),
+    Replaced(
+        engine="sglang",
+        flag="--enable-dp-attention",
+        to="--attn-dp-size",
+        copies="--dp-size",
+        drops=("--dp-size",),
+        why="--attn-dp-size N says both --dp-size N and --enable-dp-attention",
+    ),
+    _instead(
+        "sglang",
+        "--disable-cuda-graph",
+        "--cuda-graph-backend-decode",
+        "disabled",
+        "--cuda-graph-backend-prefill",
+        "disabled",
+    ),
     _instead("sglang", "--enable-flashinfer-moe", "--moe-runner-backend", "flashinfer_cutlass"),
     _instead("sglang", "--enable-flashinfer-cutlass-moe", "--moe-runner-backend", "flashinfer_cutlass"),
     _instead("sglang", "--enable-flashinfer-trtllm-moe", "--moe-runner-backend", "flashinfer_trtllm"),
@@ -240,14 +308,36 @@ _SGLANG: tuple[Replaced, ...] = (
     _instead("sglang", "--enable-deepep-waterfill", "--enable-waterfill"),
     _instead("sglang", "--stream-output", "--incremental-streaming-output"),
     *_gone(
-        "sglang", "newer releases do without it", "--enable-piecewise-cuda-graph", "--enforce-piecewise-cuda-graph",
-        "--disaggregation-decode-tp", "--disaggregation-decode-dp", "--disaggregation-prefill-pp", "--pdlb-url",
-        "--hybrid-kvcache-ratio", "--enable-nan-detection", "--debug-tensor-dump-inject", "--enable-beta-spec",
-        "--speculative-skip-dp-mlp-sync", "--collect-tokens-histogram", "--prefill-round-robin-balance", "--disable-overlap-cg-plan",
-        "--disable-hicache-numa-detect", "--enable-flashinfer-autotune", "--enable-expert-distribution-metrics",
+        "sglang",
+        "newer releases do without it",
+        "--enable-piecewise-cuda-graph",
+        "--enforce-piecewise-cuda-graph",
+        "--disaggregation-decode-tp",
+        "--disaggregation-decode-dp",
+        "--disaggregation-prefill-pp",
+        "--pdlb-url",
+        "--hybrid-kvcache-ratio",
+        "--enable-nan-detection",
+        "--debug-tensor-dump-inject",
+        "--enable-beta-spec",
+        "--speculative-skip-dp-mlp-sync",
+        "--collect-tokens-histogram",
+        "--prefill-round-robin-balance",
+        "--disable-overlap-cg-plan",
+        "--disable-hicache-numa-detect",
+        "--enable-flashinfer-autotune",
+        "--enable-expert-distribution-metrics",
     ),
-    *_gone("sglang", "double sparsity is gone", "--enable-double-sparsity", "--ds-channel-config-path", "--ds-heavy-channel-num",
-           "--ds-heavy-channel-type", "--ds-heavy-token-num", "--ds-sparse-decode-threshold"),
+    *_gone(
+        "sglang",
+        "double sparsity is gone",
+        "--enable-double-sparsity",
+        "--ds-channel-config-path",
+        "--ds-heavy-channel-num",
+        "--ds-heavy-channel-type",
+        "--ds-heavy-token-num",
+        "--ds-sparse-decode-threshold",
+    ),
     *_renamed(
         "sglang",
         {
@@ -264,15 +354,25 @@ _SGLANG: tuple[Replaced, ...] = (
         },
         _VLLMS,
     ),
-    *_renamed("sglang", {"--pp": "--pp-size", "--tp": "--tp-size", "--dp": "--dp-size", "--ep": "--ep-size"}, "SGLang declares no such short name"),
+    *_renamed(
+        "sglang",
+        {"--pp": "--pp-size", "--tp": "--tp-size", "--dp": "--dp-size", "--ep": "--ep-size"},
+        "SGLang declares no such short name",
+    ),
     *_renamed("sglang", {"--pp": "--pipeline-parallel-size"}, "SGLang declares no such short name"),
     Replaced(engine="sglang", flag="--enable-expert-parallel", to="--ep-size", copies="--tp-size", why=_VLLMS),
     _instead("sglang", "--enforce-eager", "--disable-cuda-graph", why=_VLLMS),
     _instead("sglang", "--no-enable-prefix-caching", "--disable-radix-cache", why=_VLLMS),
-    *_gone("sglang", f"{_VLLMS}; here it is on by itself", "--enable-prefix-caching", "--enable-chunked-prefill", "--enable-auto-tool-choice"),
+    *_gone(
+        "sglang",
+        f"{_VLLMS}; here it is on by itself",
+        "--enable-prefix-caching",
+        "--enable-chunked-prefill",
+        "--enable-auto-tool-choice",
+    ),
     *_gone("sglang", f"{_VLLMS}; requests are logged only with --log-requests", "--disable-log-requests"),
     *_gone("sglang", f"{_VLLMS}; SGLang starts its own processes", "--distributed-executor-backend", "--headless"),
-)  # fmt: skip
+)
 
 _TRTLLM: tuple[Replaced, ...] = (
     *_renamed("trtllm", {"--tp": "--tp_size", "--pp": "--pp_size", "--ep": "--ep_size", "--cp": "--cp_size"}),
@@ -299,6 +399,19 @@ _HUB: tuple[Replaced, ...] = (
     *_gone("huggingface-hub", "files always go into --local-dir itself", "--local-dir-use-symlinks"),
     *_gone("huggingface-hub", "downloads always resume", "--resume-download"),
 )
+
+VALUES: Mapping[tuple[str, str, str], str] = {
+    ("sglang", "--kv-cache-dtype", "fp8"): "fp8_e4m3",
+    ("sglang", "--dtype", "fp16"): "float16",
+    ("sglang", "--dtype", "bf16"): "bfloat16",
+    ("sglang", "--dtype", "fp32"): "float32",
+    ("sglang", "--reasoning-parser", "deepseek_r1"): "deepseek-r1",
+    ("vllm", "--dtype", "fp16"): "float16",
+    ("vllm", "--dtype", "bf16"): "bfloat16",
+    ("vllm", "--dtype", "fp32"): "float32",
+    ("vllm", "--kv-cache-dtype", "bf16"): "bfloat16",
+}
+"""Values that people write for others: engine, option, value."""
 
 REPLACED: Mapping[str, tuple[Replaced, ...]] = {
     "vllm": _VLLM,

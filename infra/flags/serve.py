@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hosts.problem import Problem
+from hosts.problem import Level, Problem
 from infra.flags.finding import Edit, Finding
 from infra.flags.judge import Case
 from infra.flags.words import Token
@@ -27,8 +27,11 @@ def model_first(case: Case, words: Sequence[Token]) -> Iterator[tuple[int, Findi
     moved = "model-moved" in traits and any(re.match(r"--model(=.|$)", word.text) for word in words)
     config = any(re.match(r"--config(=.|$)", word.text) for word in words)
     dashed = bool(words) and words[0].certain.startswith("-")
-    if "model-first" in traits and named and dashed and not moved and not config and positional is not None:
-        yield positional.at, _late(case, positional.token, positional.at)
+    if "model-first" in traits and named and dashed and not moved and not config:
+        if positional is not None:
+            yield positional.at, _late(case, positional.token, positional.at)
+        elif not case.reading.open:
+            yield 0, _absent(case, words[0].where, "error")
     elif (
         positional is None
         and flagged is None
@@ -57,7 +60,7 @@ def _ignored(case: Case, token: Token, at: int) -> Finding:
 def _refused(case: Case, token: Token, model: str) -> Finding:
     problem = Problem(
         where=token.where,
-        token="--model",
+        token="--model",  # noqa: S106 - a word of a command
         found=f"--model {model}",
         wanted=f"vllm serve {model} ...",
         why="vllm serve takes the model as its first word only",
@@ -82,15 +85,17 @@ def _late(case: Case, token: Token, at: int) -> Finding:
     return Finding(problem=problem, edit=Edit(take=(at,), add=((token.text,),)))
 
 
-def _absent(case: Case, where: str) -> Finding:
+def _absent(case: Case, where: str, level: Level = "warning") -> Finding:
     problem = Problem(
         where=where,
         token=None,
         found="no model",
         wanted="vllm serve MODEL",
-        why="it would serve its default, a small model",
+        why="it would serve its default, a small model"
+        if level == "warning"
+        else "with --served-model-name it must be there",
         fix="write the model as the first word",
-        level="warning",
+        level=level,
         rule="flag",
         source=case.table.source,
     )

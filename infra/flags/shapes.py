@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hosts.schema import describe
-from infra.flags.near import nearest_name
+from infra.flags.near import nearest_name, nearest_value
 from infra.flags.table import Key, Nested, Shape
 
 _YES_NO = frozenset(("0", "1", "t", "f", "y", "n", "true", "false", "yes", "no", "on", "off"))
@@ -45,6 +45,13 @@ class Reader:
             yield Fault(path=path, found=describe(value), wanted=spoken(shape))
 
     def _union(self, shapes: Sequence[Shape], value: object, path: tuple[str, ...]) -> Iterator[Fault]:
+        choices = [one["one of"] for one in shapes if isinstance(one, dict) and "one of" in one]
+        if len(choices) > 1:
+            others = [one for one in shapes if not (isinstance(one, dict) and "one of" in one)]
+            shapes = [*others, {"one of": list(dict.fromkeys(item for names in choices for item in names))}]
+        if len([one for one in shapes if one != "none"]) == 1 and value is not None:
+            yield from self.faults(next(one for one in shapes if one != "none"), value, path)
+            return
         tried = [list(self.faults(one, value, path)) for one in shapes]
         if any(not faults for faults in tried):
             return
@@ -58,24 +65,21 @@ class Reader:
     def _compound(self, shape: Mapping[str, Shape], value: object, path: tuple[str, ...]) -> Iterator[Fault]:
         [(kind, inner)] = shape.items()
         if kind == "one of":
-            if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in inner):
-                names = tuple(str(one) for one in inner)
-                near = nearest_name(str(value), names)
-                yield Fault(path=path, found=describe(value), wanted=f"one of {', '.join(names)}", better=near)
-        elif kind == "class":
+            yield from _choice(tuple(inner), value, path)
+        elif kind == "class" or (kind == "made" and isinstance(value, Mapping)):
             yield from self._class(str(inner), value, path)
-        elif kind == "list":
-            if not isinstance(value, list | tuple):
-                yield Fault(path=path, found=describe(value), wanted="a list")
-                return
+        elif kind in ("list", "dict"):
+            yield from self._items(kind, inner, value, path)
+
+    def _items(self, kind: str, inner: Shape, value: object, path: tuple[str, ...]) -> Iterator[Fault]:
+        if isinstance(value, list | tuple) and kind == "list":
             for index, item in enumerate(value):
                 yield from self.faults(inner, item, (*path, str(index)))
-        elif kind == "dict":
-            if not isinstance(value, Mapping):
-                yield Fault(path=path, found=describe(value), wanted="a mapping")
-                return
+        elif isinstance(value, Mapping) and kind == "dict":
             for key, item in value.items():
                 yield from self.faults(inner, item, (*path, str(key)))
+        else:
+            yield Fault(path=path, found=describe(value), wanted=spoken({kind: inner}))
 
     def _class(self, name: str, value: object, path: tuple[str, ...]) -> Iterator[Fault]:
         nested = self.classes.get(name)
@@ -105,6 +109,14 @@ class Reader:
             better=near,
         )
         return fault if nested.closed else replace(fault, why="the key is dropped without a word", ignored=True)
+
+
+def _choice(valid: tuple[object, ...], value: object, path: tuple[str, ...]) -> Iterator[Fault]:
+    if any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in valid):
+        return
+    names = tuple(dict.fromkeys(str(one) for one in valid))
+    near = nearest_value(str(value), names)
+    yield Fault(path=path, found=describe(value), wanted=f"one of {', '.join(names)}", better=near)
 
 
 def _limit_faults(entry: Key, value: object, path: tuple[str, ...]) -> Iterator[Fault]:

@@ -6,27 +6,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hosts.problem import Problem
-from infra.deployment import Argument
+
+if TYPE_CHECKING:
+    from infra.deployment import Argument
 
 FOLDER = Path(__file__).parent.parent / "engines/flags"
 
 Parser = Literal["flexible", "argparse", "click", "click-open", "typer"]
-"""Whose rules hold: vLLM's FlexibleArgumentParser, plain argparse, click, click that passes unknown options on, typer."""
+"""Whose rules hold: vLLM's FlexibleArgumentParser, argparse, click, click that passes unknown options on, typer."""
 
 Shape = str | list[Any] | dict[str, Any]
-"""A type of a nested value, as JSON: "int", ["int", "none"], {"list": "int"}, {"one of": [...]}, {"class": "EPLBConfig"}."""
+"""A nested value's type: "int", ["int", "none"], {"list": "int"}, {"one of": [...]}, {"class": "EPLBConfig"};
+{"made": "PassConfig"} is a class that code makes of a mapping, and that takes other values too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
     """One option.
 
-    `kind`: switch (no negation), bool (has negative names), int, float, size (64k), size-or-auto, size-si (64Ki), text,
-    json, json-or-text, lora (name=path or JSON), any. `many`: "" for one value, "words" for one or more, "any" for none or
-    more, "maybe" for none or one, a number for that many, "append" for the option repeated.
+    `kind`: switch (no negation), bool (has negative names), int, float, size (64k), size-or-auto, size-si (64Ki),
+    text, json, json-or-text, lora (name=path or JSON), any. `many`: "" for one value, "words" for one or more, "any"
+    for none or more, "maybe" for none or one, a number for that many, "append" for the option repeated.
     """
 
     kind: str
@@ -104,14 +107,14 @@ class FlagTable:
     spellings: Mapping[str, str] = field(default_factory=dict)
     """Every name that the parser takes, with the canonical one."""
 
-    def problems(self, args: Mapping[str, Argument], reserved: Mapping[str, str]) -> Iterator[Problem]:
+    def problems(self, args: "Mapping[str, Argument]", reserved: Mapping[str, str]) -> Iterator[Problem]:
         """Arguments of a stack file that the release refuses; `reserved` are those that Slipway sets."""
         from infra.flags.arguments import problems  # noqa: PLC0415 - that module stands on this one
 
         return problems(self, args, reserved)
 
 
-def render(flag: Flag, name: str, value: Argument) -> tuple[str, ...]:
+def render(flag: Flag, name: str, value: "Argument") -> tuple[str, ...]:
     """The words of one option; a value that begins with a dash stays attached to it."""
     option = f"--{name}"
     if isinstance(value, bool) and not flag.takes_value:
@@ -132,7 +135,7 @@ def _pair(option: str, word: str) -> tuple[str, ...]:
     return (f"{option}={word}",) if word.startswith("-") else (option, word)
 
 
-def _word(value: Argument) -> str:
+def _word(value: "Argument") -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

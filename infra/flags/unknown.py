@@ -10,7 +10,7 @@ from infra.flags.history import history
 from infra.flags.near import nearest_name
 from infra.flags.reading import Given
 from infra.flags.replaced import Replaced, replacement
-from infra.flags.table import FlagTable
+from infra.flags.table import FlagTable, load, newest, releases
 
 Group = tuple[str, ...]
 
@@ -24,6 +24,8 @@ class Meant:
     source: str = ""
     groups: tuple[Group, ...] = ()
     """The words to write instead; none where it is left out."""
+    drops: tuple[str, ...] = ()
+    """Options that go with it."""
     sure: bool = True
     """Whether the words may be put in without asking."""
 
@@ -38,6 +40,8 @@ def unknown_option(table: FlagTable, given: Given, others: Sequence[Given]) -> F
     why = "; ".join(part for part in (told, meant.why if meant else "") if part)
     if not told and name not in past.flags and past.releases:
         why = why or "no release that was read has it"
+    if not told and (meant is None or meant.fix.startswith("did you mean")):
+        why = "; ".join(part for part in (_relatives(table, name), why) if part)
     problem = Problem(
         where=given.where,
         token=given.written,
@@ -48,8 +52,14 @@ def unknown_option(table: FlagTable, given: Given, others: Sequence[Given]) -> F
         rule="flag",
         source=(meant.source if meant else "") or (past.source if told else table.source),
     )
-    edit = Edit(drop=(given.written,), add=meant.groups) if meant and meant.sure else None
+    edit = Edit(drop=(given.written, *meant.drops), add=meant.groups) if meant and meant.sure else None
     return Finding(problem=problem, edit=edit)
+
+
+def replaced_option(table: FlagTable, given: Given, others: Sequence[Given]) -> Meant | None:
+    """What takes the place of an option that the release still knows."""
+    instead = replacement(table, given.name)
+    return _replaced(table, instead, given, others) if instead else None
 
 
 def ambiguous_option(table: FlagTable, given: Given, others: Sequence[Given]) -> Finding:
@@ -85,6 +95,16 @@ def _family(table: FlagTable) -> str:
     return {"sglang-kt": "sglang", "kt-kernel": "sglang"}.get(table.engine, table.engine)
 
 
+def _relatives(table: FlagTable, name: str) -> str:
+    """That another release has the option, or only a fork, or only the original."""
+    own = [(table.engine, release) for release in releases(table.engine) if release != table.release]
+    others = {"sglang": ("sglang-kt",), "sglang-kt": ("sglang",)}.get(table.engine, ())
+    for engine, release in [*own, *((other, newest(other)) for other in others)]:
+        if release and name in load(engine, release).spellings:
+            return f"{engine} {release} has it, {table.engine} {table.release} has not"
+    return ""
+
+
 def _meant(table: FlagTable, name: str, given: Given, others: Sequence[Given], *, known_past: bool) -> Meant | None:
     for guess in _guesses(table, name, given, others):
         if guess is not None:
@@ -99,11 +119,11 @@ def _meant(table: FlagTable, name: str, given: Given, others: Sequence[Given], *
 
 
 def _guesses(table: FlagTable, name: str, given: Given, others: Sequence[Given]) -> Iterator[Meant | None]:
+    instead = replacement(table, name)
+    yield _replaced(table, instead, given, others) if instead else None
     yield _dashes(table, name, given)
     yield _other_separator(table, name, given)
     yield _negation(table, name)
-    instead = replacement(table, name)
-    yield _replaced(table, instead, given, others) if instead else None
     positive = re.sub(r"^--no-", "--", name)
     instead = replacement(table, positive) if positive != name else None
     yield _replaced(table, instead, given, others) if instead and not instead.to and not instead.words else None
@@ -164,7 +184,7 @@ def _truth(values: Sequence[str]) -> bool:
     return len(values) == 1 and values[0].lower() in ("true", "1", "yes", "on")
 
 
-def _replaced(table: FlagTable, entry: Replaced, given: Given, others: Sequence[Given]) -> Meant | None:
+def _replaced(table: FlagTable, entry: Replaced, given: Given, others: Sequence[Given]) -> Meant | None:  # noqa: PLR0911 - one return a form of entry
     why, source = entry.why, entry.source
     values = tuple(piece.text for piece in given.values)
     if entry.copies:
@@ -173,7 +193,9 @@ def _replaced(table: FlagTable, entry: Replaced, given: Given, others: Sequence[
         fix = (
             f"write {' '.join(words)}" if words else f"write {entry.to} with the number of GPUs that share the experts"
         )
-        return Meant(fix=fix, why=why, source=source, groups=(words,) if words else (), sure=bool(words))
+        return Meant(
+            fix=fix, why=why, source=source, groups=(words,) if words else (), drops=entry.drops, sure=bool(words)
+        )
     if entry.by_value:
         chosen = entry.by_value.get(values[0]) if values else None
         if chosen is None:

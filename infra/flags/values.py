@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hosts.schema import describe
-from infra.flags.near import nearest_name
-from infra.flags.shapes import Reader, within
+from infra.flags.near import nearest_value
+from infra.flags.replaced import VALUES
+from infra.flags.shapes import Fault, Reader, within
 from infra.flags.table import Flag, FlagTable
 from infra.flags.words import Value
 
@@ -33,7 +34,7 @@ class Refusal:
     level: str = "error"
 
 
-def typed(table: FlagTable, flag: Flag, text: str) -> tuple[Value, tuple[Refusal, ...]]:
+def typed(table: FlagTable, flag: Flag, text: str, name: str = "") -> tuple[Value, tuple[Refusal, ...]]:
     """The value of one word, and what is wrong with it."""
     if text in flag.also or ("None" in flag.also and text == ""):
         return (None if text in ("", "None") else text), ()
@@ -45,23 +46,24 @@ def typed(table: FlagTable, flag: Flag, text: str) -> tuple[Value, tuple[Refusal
     value, refusal = _scalar(kind, text)
     if refusal:
         return text, (refusal,)
-    return _held(flag, value, text)
+    return _held(table, name, flag, value, text)
 
 
-def _held(flag: Flag, value: Value, text: str) -> tuple[Value, tuple[Refusal, ...]]:
+def _held(table: FlagTable, name: str, flag: Flag, value: Value, text: str) -> tuple[Value, tuple[Refusal, ...]]:
     """Choices and bounds."""
     said = text.lower().replace("-", "_") if flag.folded else str(value)
     if flag.choices and said not in flag.choices:
-        return value, (not_one_of(text, flag.choices),)
+        better = VALUES.get((table.engine.removesuffix("-kt"), name, text.lower()))
+        return value, (not_one_of(text, flag.choices, better if better in flag.choices else None),)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if flag.limits and number and not within(flag.limits, value):  # type: ignore[arg-type]
         return value, (Refusal(found=text, wanted=f"a number {flag.limits}", fix=_ratio(flag, value)),)
     return (said if flag.folded else value), ()
 
 
-def not_one_of(text: str, names: tuple[str, ...]) -> Refusal:
+def not_one_of(text: str, names: tuple[str, ...], better: str | None = None) -> Refusal:
     """A text that is none of the names."""
-    near = nearest_name(text, names)
+    near = better or nearest_value(text, names)
     return Refusal(
         found=describe(text),
         wanted=f"one of {', '.join(names)}",
@@ -72,7 +74,7 @@ def not_one_of(text: str, names: tuple[str, ...]) -> Refusal:
 
 def _ratio(flag: Flag, value: object) -> str | None:
     """A percentage where a share is wanted."""
-    if flag.kind == "float" and "<=1" in flag.limits and isinstance(value, float) and 1 < value <= 100:
+    if flag.kind == "float" and "<=1" in flag.limits and isinstance(value, float) and 2 <= value <= 100:
         return f"write {value / 100:g}"
     return None
 
@@ -108,9 +110,8 @@ def _int(text: str) -> tuple[Value, Refusal | None]:
     better = None
     if _is_float(text) and float(text).is_integer():
         better = str(int(float(text)))
-    elif SIZE.fullmatch(text):
-        value = _size("size", text)[0]
-        better = str(value) if isinstance(value, int) else None
+    elif re.fullmatch(r"\d+[kKmM]", text):  # of tokens, and those are counted by 1024
+        better = str(int(text[:-1]) * (1024 if text[-1] in "kK" else 1024**2))
     elif re.fullmatch(r"\d{1,3}(,\d{3})+", text):
         better = text.replace(",", "")
     fix = f"write {better}" if better else None
@@ -179,33 +180,33 @@ def _json(table: FlagTable, flag: Flag, text: str) -> tuple[Value, tuple[Refusal
     try:
         value = json.loads(_expanded(text) if "json-suffix" in table.traits and flag.shape else text)
     except (ValueError, RecursionError) as error:
-        return text, (_broken(flag, text, error),)
+        return text, (_broken(text, error),)
     return value, tuple(shape_refusals(table, flag, value))
 
 
 def shape_refusals(table: FlagTable, flag: Flag, value: Value) -> list[Refusal]:
     """What a JSON value holds that the option's class does not take."""
-    found = []
-    for fault in Reader(classes=table.classes).faults(flag.shape or "any", value):
-        place = fault.where or "the value"
-        near = (
-            ".".join((*fault.path[:-1], fault.better)) if fault.better and fault.found == fault.where else fault.better
-        )
-        better = None
-        if fault.better and isinstance(value, Mapping):
-            changed = _mended(value, fault.path, fault.better, key=fault.found == fault.where)
-            better = json.dumps(changed, ensure_ascii=False) if changed is not None else None
-        found.append(
-            Refusal(
-                found=fault.found if fault.found == fault.where else f"{place}: {fault.found}",
-                wanted=fault.wanted,
-                why=fault.why,
-                fix=f"did you mean {near}?" if near else None,
-                better=better,
-                level="warning" if fault.ignored else "error",
-            )
-        )
-    return found
+    faults = list(Reader(classes=table.classes).faults(flag.shape or "any", value))
+    mended: object = value
+    for fault in faults:
+        if fault.better and isinstance(mended, Mapping):
+            changed = _mended(mended, fault.path, fault.better, key=fault.found == fault.where)
+            mended = mended if changed is None else changed
+    better = json.dumps(mended, ensure_ascii=False) if mended != value else None
+    return [_of_fault(fault, better) for fault in faults]
+
+
+def _of_fault(fault: Fault, better: str | None) -> Refusal:
+    is_key = fault.found == fault.where
+    near = ".".join((*fault.path[:-1], fault.better)) if fault.better and is_key else fault.better
+    return Refusal(
+        found=fault.found if is_key else f"{fault.where or 'the value'}: {fault.found}",
+        wanted=fault.wanted,
+        why=fault.why,
+        fix=f"did you mean {near}?" if near else None,
+        better=better if fault.better else None,
+        level="warning" if fault.ignored else "error",
+    )
 
 
 def _mended(value: object, path: tuple[str, ...], better: str, *, key: bool) -> object | None:
@@ -229,7 +230,7 @@ def _expanded(text: str) -> str:
     return "".join(parts)
 
 
-def _broken(flag: Flag, text: str, error: Exception) -> Refusal:
+def _broken(text: str, error: Exception) -> Refusal:
     """JSON that does not parse: where, and what it would have to be."""
     at = error.pos if isinstance(error, json.JSONDecodeError) else 0
     place = f"character {at + 1}, {describe(text[at : at + 20])}" if at < len(text) else "its end"

@@ -1,6 +1,5 @@
 """Kubernetes: one pod of the deployment's image in a namespace, held against the namespace's quota."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
@@ -13,8 +12,7 @@ from infra.launchers import unbuilt
 from infra.launchers.script import marked, typed
 from infra.placement import Placement
 from infra.protocols import Engine, Rendezvous
-
-UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+from infra.sizes import kubernetes_gib
 
 
 class Kubernetes:
@@ -131,9 +129,7 @@ def _secrets(d: Deployment, command: Command) -> Iterator[dict[str, object]]:
 
 
 def _mib(quantity: str) -> int:
-    """A quantity of Kubernetes in MiB, rounded down; 0 for none."""
-    found = re.fullmatch(r"([0-9]+)([KMGT]i?)?", quantity)
-    return int(int(found.group(1)) * UNITS.get(found.group(2) or "", 1)) >> 20 if found else 0
+    return int(kubernetes_gib(quantity) * 1024)
 
 
 def _problem(where: str, found: str, wanted: str, *, why: str = "", fix: str | None = None) -> Problem:

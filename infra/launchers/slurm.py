@@ -17,6 +17,7 @@ from infra.deployment import Deployment
 from infra.placement import ADDRESS, HEAD, Placement
 from infra.placement import place as placed
 from infra.protocols import Engine, Rendezvous
+from infra.sizes import slurm_gib
 from roles import render
 from roles.slurm import COMPLETIONS
 
@@ -213,6 +214,7 @@ def _limit_problems(d: Deployment) -> Iterator[Problem]:
         ("time", "minutes", minutes(d.launcher.time), minutes(limits.max_time)),
         ("gpus", "GPUs", nodes.gpus, limits.gpus),
         ("cpus", "CPUs", d.launcher.cpus * nodes.nodes, limits.cpus),
+        ("mem", "MiB", int(slurm_gib(d.launcher.mem) * 1024) * nodes.nodes, limits.memory_mib),
     )
     for key, unit, wanted, given in asked:
         if given and wanted > given:

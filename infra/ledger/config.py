@@ -1,7 +1,6 @@
 """A Hugging Face config.json as a `Model`: each family's own field names, and the safetensors beside it."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from infra.ledger.weights import checkpoint_bytes, parameters
 from infra.model import MAX_LAYERS, Model
 
 MAX_BYTES = 16 << 20
+MOST_NESTED = 3
+VISION = ("vision_config", "vision_encoder")
 NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "text_model_config")
 
 
@@ -52,10 +53,11 @@ def parse(data: object, place: str, *, name: str = "model") -> Model:
     """The model that a parsed config.json means. Raises InputError with every problem, each with its `$.path`."""
     top = Reader(data, place)
     text = top
-    for key in NESTED:
-        while isinstance(text.data.get(key), dict):
-            text = text.child(key)
+    for _ in range(MOST_NESTED):
+        inner = next((key for key in NESTED if isinstance(text.data.get(key), dict)), None)
+        text = text.child(inner) if inner else text
     family = _family(top, text)
+    _refuse(top, text, family)
     a = _vision(top, family, _architecture(top, text, family))
     top.raise_problems(f"{place} can't be used:")
     dtype = _dtype(top, text)
@@ -79,6 +81,30 @@ def _family(top: Reader, text: Reader) -> str:
     return top.text("model_type", default="") or text.text("model_type", default="")
 
 
+OTHERS = (
+    "falcon_h1",
+    "jamba",
+    "zamba",
+    "zamba2",
+    "longcat_flash",
+    "gemma3n",
+    "deepseek_v4",
+    "mamba",
+    "rwkv",
+    "dbrx",
+    "plamo2",
+)
+"""Families whose layers are none of the kinds that are known here; a guess would be worse than no answer."""
+
+
+def _refuse(top: Reader, text: Reader, family: str) -> None:
+    named = {family, str(text.data.get("model_type"))}
+    per_layer = text.data.get("hidden_size_per_layer_input")
+    if not named.isdisjoint(OTHERS) or per_layer or text.data.get("is_encoder_decoder") is True:
+        found = "embeddings of each layer's own" if per_layer else repr(family)
+        top.problem("$.model_type", found, "a decoder of attention, linear attention, mamba 2, MLPs and experts")
+
+
 def _dtype(top: Reader, text: Reader) -> str:
     found = next((r.data.get(k) for r in (text, top) for k in ("torch_dtype", "dtype") if r.data.get(k)), "bfloat16")
     return precisions.scheme(str(found)) or "bf16"
@@ -97,7 +123,9 @@ def _architecture(top: Reader, text: Reader, family: str) -> Architecture:
     recurrent = Numbers(Reader(linear, top.file, text.at("linear_attn_config"), top.problems)) if linear else number
     gemma = family.startswith("gemma") or str(text.data.get("model_type", "")).startswith("gemma")
     tied = next((bool(r.data["tie_word_embeddings"]) for r in (text, top) if "tie_word_embeddings" in r.data), gemma)
-    shared_width = number("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", default=0)
+    shared_width = number(
+        "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "shared_intermediate_size", default=0
+    )
     shared = number("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", default=int(shared_width > 0))
     return Architecture(
         layers=count,
@@ -141,7 +169,9 @@ def _architecture(top: Reader, text: Reader, family: str) -> Architecture:
         mamba_groups=number("n_groups", "mamba_n_groups", default=0) if "M" in kinds.mixers else 0,
         mamba_state=number("ssm_state_size", "mamba_d_state", default=0),
         state_bytes=_state_bytes(text, kinds.mixers),
-        conv_kernel=recurrent("linear_conv_kernel_dim", "short_conv_kernel_size", "conv_kernel", default=4),
+        conv_kernel=recurrent(
+            "linear_conv_kernel_dim", "short_conv_kernel_size", "conv_kernel", "mamba_d_conv", default=4
+        ),
         rope_positions=4 * _context(number) if family in vision.MROPE else 0,
     )
 
@@ -171,7 +201,8 @@ def _state_bytes(text: Reader, mixers: str) -> int:
 
 def _vision(top: Reader, family: str, a: Architecture) -> Architecture:
     """The same with its vision tower."""
-    found: Mapping[object, object] | object = top.data.get("vision_config") or top.data.get("vision_encoder")
+    holders = [top.data, *(inner for key in NESTED if isinstance(inner := top.data.get(key), dict))]
+    found = next((holder[key] for holder in holders for key in VISION if isinstance(holder.get(key), dict)), None)
     if not isinstance(found, dict):
         return a
     tower = vision.tower(Reader(found, top.file, "$.vision_config", top.problems), family, a.hidden)

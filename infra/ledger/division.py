@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.ledger import defaults, kv, overhead, weights
+from infra.architecture import LINEAR, MAMBA, Architecture
+from infra.ledger import defaults, kv, overhead, padding, weights
 from infra.ledger.kv import Cache, Pool
 from infra.ledger.overhead import Load
 from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
@@ -31,6 +32,8 @@ class Division:
     token_bytes: float
     outside: float
     """What the engine leaves alone."""
+    draft_outside: float = 0.0
+    """A draft and its cache, where they have to live in that."""
 
     @property
     def weights_gib(self) -> float:
@@ -46,45 +49,111 @@ def divide(r: FitRequest) -> Division:
     return min(found, key=lambda d: (d.kv - d.sequence_gib, d.tokens) if d.kv <= 0 else (0.0, d.tokens))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What a stage holds whatever the engine, in GiB; `draft` where it is not counted among the weights."""
+
+    stage: Stage
+    weights: Mapping[str, float]
+    draft: float
+    cache: Cache
+    pool: Pool
+    load: Load
+    activations: float
+
+    @property
+    def all_weights(self) -> float:
+        return sum(self.weights.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Room:
+    """What an engine makes of it; `tokens` as its log prints them."""
+
+    usable: float
+    activations: float
+    other: float
+    kv: float
+    tokens: int
+
+
 def _stage(r: FitRequest, index: int, stage: Stage) -> Division:
-    parts = _weights(r, stage)
-    held = sum(parts.values())
-    cache = _cache(r)
-    draft = r.draft.architecture if r.draft else None
-    pool = kv.pool(r.model.architecture, stage, cache, draft)
-    load = load_of(r)
-    activations, outside = overhead.activations_gib(r.model.architecture, load), overhead.outside_gib(load)
-    if r.engine == "vllm":
-        usable = defaults.utilization(r) * r.gpu.total_gib
-        other = outside + overhead.graphs_gib(load)
-        room = usable - held - activations - other
-        if r.kv_cache_gib:
-            room, usable = r.kv_cache_gib, held + activations + other + r.kv_cache_gib
-        tokens = pool.tokens(room * GIB, r.release)
-    elif r.engine == "trtllm":
-        other = CONTEXT_GIB + overhead.collectives_gib(load)
-        room = defaults.utilization(r) * (r.gpu.total_gib - held - activations - other)
-        usable = held + activations + other + max(room, 0.0)
-        tokens = _whole_blocks(room, pool, cache)
-    else:
-        before = r.gpu.total_gib - CONTEXT_GIB - overhead.collectives_gib(load)
-        share = defaults.utilization(r)
-        # What it does not take is for activations and graphs: neither is taken off again.
-        usable, other, activations = share * r.gpu.total_gib, share * (r.gpu.total_gib - before), 0.0
-        room = share * before - held
-        tokens = _sglang_tokens(r, stage, room, cache)
+    parts = dict(_weights(r, stage))
+    draft = 0.0 if _counts_draft(r) else parts.pop("draft", 0.0)
+    cache, load, drafting = cache_of(r), load_of(r), _draft(r)
+    held = _Held(
+        stage=stage,
+        weights=parts,
+        draft=draft,
+        cache=cache,
+        pool=kv.pool(r.model.architecture, stage, cache, drafting),
+        load=load,
+        activations=overhead.activations_gib(r.model.architecture, load),
+    )
+    room = {"vllm": _vllm, "trtllm": _trtllm}.get(r.engine, _sglang)(r, held)
+    token = kv.token_bytes(r.model.architecture, stage, cache, drafting)
     return Division(
         stage=index,
-        usable=usable,
+        usable=room.usable,
         weights=parts,
-        activations=activations,
-        other=other,
-        kv=room,
-        tokens=tokens,
-        sequence_gib=_sequence_gib(r, stage, pool, cache),
-        token_bytes=kv.token_bytes(r.model.architecture, stage, cache, draft),
-        outside=r.gpu.total_gib - usable,
+        activations=room.activations,
+        other=room.other,
+        kv=room.kv,
+        tokens=room.tokens,
+        sequence_gib=_sequence_gib(r, held),
+        token_bytes=token,
+        draft_outside=draft + _draft_cache_gib(r, held, room.tokens),
+        outside=r.gpu.total_gib - room.usable,
     )
+
+
+def _vllm(r: FitRequest, held: _Held) -> _Room:
+    """A share of the GPU, less weights, the peak of its profile run and what grew outside of torch."""
+    other = overhead.outside_gib(held.load) + overhead.graphs_gib(held.load)
+    taken = held.all_weights + held.activations + other
+    usable = taken + r.kv_cache_gib if r.kv_cache_gib else defaults.utilization(r) * r.gpu.total_gib
+    room = usable - taken
+    tokens = held.pool.tokens(room * GIB, r.release)
+    return _Room(usable=usable, activations=held.activations, other=other, kv=room, tokens=tokens)
+
+
+def _trtllm(r: FitRequest, held: _Held) -> _Room:
+    """A share of what is free once weights are loaded and a forward pass was tried."""
+    other = CONTEXT_GIB + overhead.nccl_gib(held.load)
+    taken = held.all_weights + held.activations + other
+    room = defaults.utilization(r) * (r.gpu.total_gib - taken)
+    usable, tokens = taken + max(room, 0.0), _whole_blocks(room, held.pool, held.cache)
+    return _Room(usable=usable, activations=held.activations, other=other, kv=room, tokens=tokens)
+
+
+def _sglang(r: FitRequest, held: _Held) -> _Room:
+    """A share of what was free before loading, less weights; the rest is for activations, graphs and the draft."""
+    before = r.gpu.total_gib - CONTEXT_GIB - overhead.nccl_gib(held.load)
+    share = defaults.utilization(r)
+    room = share * before - held.all_weights
+    return _Room(
+        usable=share * r.gpu.total_gib,
+        activations=0.0,
+        other=share * (r.gpu.total_gib - before),
+        kv=room,
+        tokens=_sglang_tokens(r, held, room),
+    )
+
+
+def _counts_draft(r: FitRequest) -> bool:
+    """SGLang loads its draft, with a cache of its own, after it has divided the memory."""
+    return r.engine in ("vllm", "trtllm")
+
+
+def _draft(r: FitRequest) -> Architecture | None:
+    return r.draft.architecture if r.draft and _counts_draft(r) else None
+
+
+def _draft_cache_gib(r: FitRequest, held: _Held, tokens: int) -> float:
+    if r.draft is None or _counts_draft(r) or not held.stage.ends:
+        return 0.0
+    a = r.draft.architecture
+    return tokens * kv.token_bytes(a, Stage(first=0, last=a.layers), held.cache) / GIB
 
 
 def _weights(r: FitRequest, stage: Stage) -> Mapping[str, float]:
@@ -105,29 +174,36 @@ def shards_of(r: FitRequest) -> Shards:
     shared_out = ranks if r.engine == "vllm" or r.dp_attention else r.tensor
     whole_tower = not a.vision_sharded if r.data_encoder is None else r.data_encoder
     tensor = ranks if r.dp_attention else r.tensor
-    dense, embedding, head = tensor, tensor, tensor
+    dense, embedding, head, shared = tensor, tensor, tensor, 1 if r.whole_shared else tensor
     if r.dp_attention:
-        # Embeddings are whole on each rank of SGLang's attention data parallelism, lm_head is cut over all of them.
-        embedding = 1 if r.engine != "trtllm" else tensor
+        # SGLang cuts the embedding over the ranks of one replica of attention, lm_head over all unless told otherwise.
+        embedding = r.tensor if r.engine != "trtllm" else tensor
+        head = r.tensor if r.attention_head else tensor
         dense = r.dense_tensor or tensor
     here = 1.0
     if r.engine in KT_ENGINES and r.kt and a.experts:
         here = min(1.0, r.kt.gpu_experts / a.experts)
+    pad = padding.of(r)
     return Shards(
         attention=r.tensor,
         experts=shared_out,
         whole_experts=r.expert,
-        shared=tensor,
+        shared=shared,
         dense=dense,
         embedding=embedding,
         head=head,
         vision=1 if whole_tower else r.tensor,
         experts_here=here,
         redundant_experts=r.redundant_experts,
+        expert_row_pad=pad.row_bytes,
+        expert_step=pad.width,
+        expert_hidden_step=pad.hidden,
+        absorbs=not r.gpu.rocm,
     )
 
 
-def _cache(r: FitRequest) -> Cache:
+def cache_of(r: FitRequest) -> Cache:
+    """What decides about the KV cache of a rank."""
     size = DTYPE_BYTES.get(r.dtype.lower(), 2.0)
     return Cache(
         ranks=r.tensor,
@@ -163,17 +239,14 @@ def _whole_blocks(room_gib: float, pool: Pool, cache: Cache) -> int:
 
 SGLANG_MAMBA_SHARE = 0.9
 """`--mamba-full-memory-ratio`: recurrent state over KV cache."""
-SGLANG_WINDOW_SHARE = 0.8
-"""`--swa-full-tokens-ratio`: tokens of sliding layers over those of full ones."""
 
 
-def _sglang_tokens(r: FitRequest, stage: Stage, room_gib: float, cache: Cache) -> int:
+def _sglang_tokens(r: FitRequest, held: _Held, room_gib: float) -> int:
     """`max_total_num_tokens` as SGLang's log prints it (model_runner_kv_cache_mixin.py 0.5.9)."""
-    a = r.model.architecture
-    draft = r.draft.architecture if r.draft else None
-    cell = kv.token_bytes(a, stage, cache, draft) / cache.context_ranks
+    a, cache = r.model.architecture, held.cache
+    cell = kv.token_bytes(a, held.stage, cache) / cache.context_ranks
     room = room_gib * GIB
-    if a.layers_of("M") or a.layers_of("L"):
+    if a.layers_of(MAMBA) or a.layers_of(LINEAR):
         room /= 1 + SGLANG_MAMBA_SHARE
     if room <= 0 or not cell:
         return 0
@@ -181,11 +254,11 @@ def _sglang_tokens(r: FitRequest, stage: Stage, room_gib: float, cache: Cache) -
     return min(found, r.most_tokens) if r.most_tokens else found
 
 
-def _sequence_gib(r: FitRequest, stage: Stage, pool: Pool, cache: Cache) -> float:
+def _sequence_gib(r: FitRequest, held: _Held) -> float:
     """KV of the longest sequence; what an engine that was told `auto` needs is one block."""
     if r.max_model_len == AUTO:
-        return pool.block_bytes / GIB
+        return held.pool.block_bytes / GIB
     if r.engine == "vllm":
-        return pool.sequence_bytes / GIB
-    cell = kv.token_bytes(r.model.architecture, stage, cache, r.draft.architecture if r.draft else None)
-    return cell * cache.sequence / cache.context_ranks / GIB
+        return held.pool.sequence_bytes / GIB
+    cell = kv.token_bytes(r.model.architecture, held.stage, held.cache, _draft(r))
+    return cell * held.cache.sequence / held.cache.context_ranks / GIB

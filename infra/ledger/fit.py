@@ -11,6 +11,8 @@ from infra.ledger.limits import limit_problems
 from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
 
 SOURCE = "reference/engines.md 4.4"
+SMALL = 0.01
+CERTAIN = 0.5
 KT_TIGHT = 1.15
 """kt-kernel was seen to want more than is computed while it loads (engines.md 5: ask for 750 to 800 GiB)."""
 
@@ -39,8 +41,18 @@ class Fit:
         """What fills a GPU, component to GiB, in the order of a picture; what is outside the engine's share last."""
         found = dict(sorted(self.gpu.weights.items(), key=lambda part: -part[1]))
         found |= {"activations": self.gpu.activations, "context, collectives": self.gpu.other}
-        found |= {"KV cache": max(0.0, self.gpu.kv), "left alone": max(0.0, self.gpu.outside)}
+        found |= {"KV cache": max(0.0, self.gpu.kv), "draft, outside the share": self.gpu.draft_outside}
+        found |= {"left alone": self.gpu.outside - self.gpu.draft_outside}
         return {name: size for name, size in found.items() if size > 0}
+
+    @property
+    def picture(self) -> Mapping[str, float]:
+        """`parts` for a person: what is smaller than one percent of the GPU stands together."""
+        least = SMALL * self.request.gpu.total_gib
+        small = {name: size for name, size in self.gpu.weights.items() if size < least}
+        large = {name: size for name, size in self.parts.items() if name in self.gpu.weights and name not in small}
+        together = {"other weights": sum(small.values())} if small else {}
+        return large | together | {n: size for n, size in self.parts.items() if n not in self.gpu.weights}
 
     def to_json(self) -> dict[str, object]:
         """The fixed shape of DESIGN.md 1, and a few keys more."""
@@ -92,15 +104,6 @@ def _world(r: FitRequest) -> Iterator[Problem]:
             fix=f"{r.world - have} more GPUs, or smaller sizes",
             source="vLLM, SGLang: one rank a GPU",
         )
-    if r.decode_context > 1 and r.tensor % r.decode_context:
-        yield Problem(
-            where=r.place("decode_context"),
-            rule="decode-context",
-            found=f"{r.decode_context} with tensor {r.tensor}",
-            wanted=f"a divisor of {r.tensor}",
-            why="decode context parallelism divides the tensor ranks",
-            source="vLLM docs/serving/context_parallel_deployment.md",
-        )
 
 
 def _lacks(r: FitRequest, d: Division) -> bool:
@@ -138,6 +141,16 @@ def _gpu_problems(r: FitRequest, d: Division) -> Iterator[Problem]:
             fix=f"a context length of at most {d.tokens}",
             source=SOURCE,
         )
+    if d.draft_outside > d.outside:
+        yield Problem(
+            where=r.place("utilization"),
+            rule="gpu-memory",
+            found=f"{d.outside:.1f} GiB a GPU outside the share of weights and KV cache",
+            wanted=f"at least {d.draft_outside:.1f} GiB for the draft and its own cache, and activations",
+            why="the draft is loaded after the memory was divided",
+            fix="a smaller share",
+            source="sglang 0.5.9, model_runner_kv_cache_mixin.py",
+        )
     if r.gpu.total_gib - d.usable < 0:
         yield Problem(
             where=r.place("utilization"),
@@ -166,6 +179,8 @@ def _host_problems(r: FitRequest, host: HostNeed) -> Iterator[Problem]:
     have = r.host_ram_gib
     if have is not None and host.ram_gib > have:
         yield Problem(
+            # What a process of a GPU engine takes is assumed; what experts take is computed.
+            level="error" if kt or have < CERTAIN * host.ram_gib else "warning",
             where=r.place("host_ram_gib"),
             rule="host-memory",
             found=f"{have:.0f} GiB a node",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GIB = 1 << 30
+SOLD = 0.9
 SAME_GIB = 0.35
 """Two totals that differ by less are the same product: drivers reserve a little more or less."""
 
@@ -28,11 +29,13 @@ ASSUMED = "engines.md 4.4, assumed"
 GPUS: Mapping[str, Gpu] = {
     "h200": Gpu(name="H200", total_gib=139.80, source="reference/hardware: 150,109,880,320 B on a real one"),
     "h200-nvl": Gpu(name="H200 NVL", total_gib=139.80, source="as H200, assumed"),
-    "h100": Gpu(name="H100 80GB", total_gib=79.1, source=ASSUMED),
+    "h100": Gpu(
+        name="H100 80GB", total_gib=79.18, source="85,017,493,504 B on a real one (81,559 MiB less 480 reserved)"
+    ),
     "h100-nvl-94": Gpu(name="H100 NVL 94GB", total_gib=93.1, source=ASSUMED),
     "h20-96": Gpu(name="H20 96GB", total_gib=95.6, source="models.json, assumed"),
     "h20-141": Gpu(name="H20 141GB", total_gib=139.80, source="as H200, assumed"),
-    "h800": Gpu(name="H800 80GB", total_gib=79.1, source="as H100, assumed"),
+    "h800": Gpu(name="H800 80GB", total_gib=79.18, source="as H100, assumed"),
     "gh200-96": Gpu(name="GH200 96GB", total_gib=94.5, source="assumed"),
     "b200": Gpu(name="B200", total_gib=178.4, source="memory-reports.md, assumed"),
     "gb200": Gpu(name="GB200", total_gib=184.0, source="assumed"),
@@ -105,4 +108,6 @@ def _known(name: str) -> Gpu | None:
     for word in (low, ALIASES.get(low, ""), ALIASES.get(low.replace("-sxm4", ""), "")):
         if word in GPUS:
             return GPUS[word]
-    return None
+    sized = re.fullmatch(r"(.+?)-?(\d{2,3})", low)  # l40s-48: the size that it is sold with
+    base = GPUS.get(ALIASES.get(sized.group(1), sized.group(1))) if sized else None
+    return base if base and sized and SOLD < base.total_gib / int(sized.group(2)) <= 1 else None

@@ -122,7 +122,7 @@ def pool(a: Architecture, stage: Stage, c: Cache, draft: Architecture | None = N
         own = int(page // sizes[kind])
         counts.append((kinds.count(kind) + _draft_layers(draft, stage, kind), own, _needed(a, kind, own, c)))
     if recurrent:
-        counts.append((len(recurrent), block if c.shared_blocks else c.sequence, 1))
+        counts.append((len(recurrent), block if c.shared_blocks else c.sequence, 2 if c.shared_blocks else 1))
     width = _width([layers for layers, _, _ in counts], c.release)
     groups = tuple(
         Group(layers=width, block=own, blocks_needed=needed)

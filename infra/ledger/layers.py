@@ -61,6 +61,10 @@ def _mixers(text: Reader, family: str, count: int) -> str:
             return ""
         found = "".join(TYPES.get(str(word), FULL) for word in types)
         return found if found.strip(FULL) else ""
+    indices = text.raw("attn_layer_indices")
+    if isinstance(indices, list) or family == "bamba":
+        full = indices if isinstance(indices, list) else []
+        return "".join(FULL if n in full else MAMBA for n in range(count))
     return _listed(text, count) or _every(text, family, count)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from infra import precision as precisions
 from infra.ledger import defaults
+from infra.ledger.cuts import refusals
 from infra.ledger.fit import Fit, fit
 from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
 
@@ -61,10 +62,22 @@ def nearest(r: FitRequest) -> tuple[Suggestion, ...]:
         if change.cost in costs or len(found) == MOST_SUGGESTIONS:
             continue
         then = fit(change.request)
-        if then.fits:
+        if then.fits and not any(refusals(change.request)):
             found.append(Suggestion(options=change.options, cost=change.cost, fit=then))
             costs.add(change.cost)
     return tuple(found)
+
+
+def answer(r: FitRequest) -> tuple[Fit, tuple[Suggestion, ...]]:
+    """The ledger of a request with its fixes, and what would make it fit: all that `invoke fit` says."""
+    found, suggestions = fit(r), nearest(r)
+    found = replace(found, problems=(*refusals(r), *found.problems))
+    return explained(found, suggestions), suggestions
+
+
+def document(found: Fit, suggestions: Sequence[Suggestion]) -> dict[str, object]:
+    """What `invoke fit --json` prints."""
+    return {**found.to_json(), "nearest": [suggestion.to_json() for suggestion in suggestions]}
 
 
 def explained(found: Fit, suggestions: Sequence[Suggestion]) -> Fit:

@@ -2,7 +2,7 @@
 
 The structure is vLLM's (v1/worker/gpu_worker.py 0.19.1): it runs one forward pass of `max_num_batched_tokens` and
 one sampling of `max_num_seqs` sequences, and takes the larger peak and what grew outside of torch off its budget. Five
-numbers are fitted to start-up logs (bench/ledger.py prints the rest that remains); they are the constants below.
+numbers are fitted to start-up logs (bench/ledger.py prints what remains); they are the constants below.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,11 @@ from infra.ledger.release import since
 
 GIB = 1 << 30
 SAMPLER_BYTES_SORTING = 34
-"""Bytes for each sequence and vocabulary entry while logits are sorted: BF16 and FP32 logits (6), sorted values and
-indices (12), the sort's own copies of both, and a softmax. Releases before 0.17."""
+"""Bytes for each sequence and vocabulary entry while logits are sorted for top-k and top-p, in releases before 0.17.
+
+They are logits in BF16 and FP32, sorted values and indices, the sort's own copies of both, and a softmax. One by one
+they come to 38 with torch 2.11 on a H200, at any vocabulary (14 without the sort); logs are met by 34 and 12.
+"""
 SAMPLER_BYTES = 12
 """The same without a sort, which a kernel of its own replaced by 0.17.1."""
 BASE_GIB = 0.75
@@ -23,6 +26,7 @@ VISION_GIB = 0.4
 """Outputs of the vision encoder for the longest prompt [fitted: the mean of five models]."""
 LINEAR_GIB = 0.6
 """Workspaces of linear attention [fitted: Qwen3.5, Qwen3-Coder-Next]."""
+NCCL_GIB, NCCL_GIB_A_PEER = 0.91, 0.06
 GRAPHS_GIB = 1.0
 """Median that logs of 0.17.1 and later print on CUDA; taken off the budget from 0.21 (vLLM's own message)."""
 
@@ -76,6 +80,11 @@ def collectives_gib(load: Load) -> float:
         return 0.0
     fixed = 1.7 if since(load.release, "0.17") else 0.35
     return fixed + 0.075 * (min(load.peers, 8) - 1)
+
+
+def nccl_gib(load: Load) -> float:
+    """What NCCL takes at its first collective: 0.91 GiB of two H200 measured; more peers, more channels [assumed]."""
+    return NCCL_GIB + NCCL_GIB_A_PEER * (min(load.peers, 8) - 2) if load.peers > 1 else 0.0
 
 
 def graphs_gib(load: Load) -> float:

@@ -78,7 +78,8 @@ def _groups(config: Reader) -> tuple[float | None, str]:
     """The weights of the first group of compressed-tensors."""
     groups = config.raw("config_groups")
     if not isinstance(groups, dict) or not groups:
-        return None, ""
+        packed = config.text("format", default="") == "pack-quantized"
+        return (precisions.INT4_GROUP_128, "int4") if packed else SIZES["fp8"]
     first = next(iter(groups.values()))
     weights = first.get("weights") if isinstance(first, dict) else None
     if not isinstance(weights, dict):

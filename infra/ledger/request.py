@@ -83,6 +83,10 @@ class FitRequest:
     redundant_experts: int = 0
     dense_tensor: int = 0
     """SGLang's `--moe-dense-tp-size`."""
+    whole_shared: bool = False
+    """Whether each rank has the shared experts whole: SGLang with an all-to-all backend (`--moe-a2a-backend`)."""
+    attention_head: bool = False
+    """SGLang's `--enable-dp-lm-head`: lm_head is cut over the ranks of one replica of attention alone."""
     block_size: int = 0
     kv_cache_gib: float = 0.0
     """A size of the cache that was given (`--kv-cache-memory-bytes`)."""
@@ -112,9 +116,10 @@ class FitRequest:
 
     @property
     def precision(self) -> Precision:
-        """Bytes a parameter, by component."""
-        chosen = precisions.of(self.quantization) if self.quantization else self.model.bytes_by_component
-        return precisions.in_dtype(chosen, self.dtype)
+        """Bytes a parameter, by component; a quantisation that only names the loader's method changes nothing."""
+        own = self.model.bytes_by_component
+        found = precisions.chosen(own, self.model.quantization, self.quantization) if self.quantization else own
+        return precisions.in_dtype(found, self.dtype)
 
     def place(self, name: str) -> str:
         """Where a problem with that field lies."""
@@ -155,8 +160,8 @@ def from_options(
         near = nearest(engine, ENGINES)
         fix = f"did you mean {near}?" if near else None
         problems.append(Problem(where="--engine", found=engine, wanted=f"one of {', '.join(ENGINES)}", fix=fix))
-    if quant and precisions.scheme(quant) is None:
-        known = ", ".join(precisions.SCHEMES)
+    if quant and precisions.scheme(quant) is None and quant.lower() not in precisions.METHODS:
+        known = ", ".join((*precisions.SCHEMES, *precisions.METHODS))
         problems.append(Problem(where="--quant", found=quant, wanted=f"one of {known}"))
     if dtype.lower() not in precisions.DTYPE_BYTES:
         known = ", ".join(precisions.DTYPE_BYTES)
@@ -249,6 +254,8 @@ def _model(name: str, where: str, problems: list[Problem]) -> Model | None:
     except InputError as error:
         problems.extend(
             Problem(where=where, found=f"{name}: {p.where}: {p.found}", wanted=p.wanted, why=p.why, fix=p.fix)
+            if p.where != "$"
+            else Problem(where=where, found=p.found, wanted=p.wanted, why=p.why, fix=p.fix)
             for p in error.problems
         )
     return None

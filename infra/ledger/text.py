@@ -26,7 +26,7 @@ def lines(found: Fit, suggestions: Sequence[Suggestion] = (), *, width: int = 10
     yield f"  {answer}; KV cache for {d.tokens:,} tokens, longest sequence {r.context:,}"
     yield ""
     yield f"  GiB of the fullest GPU ({r.gpu.total_gib:.1f}; {d.usable:.1f} usable)"
-    for name, size in found.parts.items():
+    for name, size in found.picture.items():
         yield f"  {name:<24}{size:>8.2f}  {bar(size / r.gpu.total_gib)}".rstrip()
     if found.missing_gib:
         yield f"  {'missing':<24}{found.missing_gib:>8.2f}"

@@ -38,6 +38,9 @@ def tower(vision: Reader, family: str, text_hidden: int) -> Tower:
 
     def number(*names: str, default: int = 0) -> int:
         key = next((name for name in names if vision.has(name)), names[0])
+        value = vision.data.get(key)
+        if isinstance(value, list) and value and isinstance(value[0], int):  # [14, 14]
+            return value[0]
         return vision.number(key, default=default, high=1 << 24)
 
     hidden = number("vt_hidden_size", "hidden_size", "embed_dim", "width")
@@ -54,20 +57,23 @@ def tower(vision: Reader, family: str, text_hidden: int) -> Tower:
     merge = number("spatial_merge_size", default=0)
     out = number("out_hidden_size", default=text_hidden) or text_hidden
     wide = hidden * (merge or 2) ** 2
-    if family.startswith(("qwen", "glm")):
+    own, leads_in = blocks + image + positions, hidden * text_hidden
+    if family.startswith("glm4v"):
+        # Its blocks are as wide inside as what they give out; the width that the file names is the merger's.
+        own += layers * (3 * hidden * out - 3 * hidden * inner) + wide * out + out * out + 3 * out * inner
+        leads_in = 0
+    elif family.startswith("qwen"):
         extra = vision.raw("deepstack_visual_indexes")
         mergers = 1 + (len(extra) if isinstance(extra, list) else 0)
-        return Tower(parameters=blocks + image + positions + mergers * (wide * wide + wide * out + wide + out))
-    if family.startswith("kimi"):
-        return Tower(parameters=blocks + image + positions, projector=wide * wide + wide * text_hidden)
-    if family == "mistral3":
-        joined = wide * hidden + hidden * text_hidden + text_hidden * text_hidden
-        return Tower(parameters=blocks + image, projector=joined)
-    if family == "llama4":
+        own, leads_in = own + mergers * (wide * wide + wide * out + wide + out), 0
+    elif family.startswith("kimi"):
+        leads_in = wide * wide + wide * text_hidden
+    elif family == "mistral3":
+        leads_in = wide * hidden + hidden * text_hidden + text_hidden * text_hidden
+    elif family == "llama4":
         adapter = number("projector_input_dim", default=4096)
-        mixed = number("intermediate_size", default=5632) * adapter + adapter * adapter
-        return Tower(parameters=blocks + image + positions + mixed, projector=adapter * text_hidden)
-    return Tower(parameters=blocks + image + positions, projector=hidden * text_hidden)
+        own, leads_in = own + inner * adapter + adapter * adapter, adapter * text_hidden
+    return Tower(parameters=own, projector=leads_in)
 
 
 def _ratio(vision: Reader) -> float:

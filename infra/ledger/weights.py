@@ -29,6 +29,14 @@ class Shards:
     experts_here: float = 1.0
     """Share of the routed experts that lies on GPUs at all (KTransformers: the rest is on the host)."""
     redundant_experts: int = 0
+    expert_row_pad: int = 0
+    """Bytes that the engine adds to each row of the experts' first matrices."""
+    expert_step: int = 1
+    """What a kernel rounds the width of a rank's experts up to."""
+    expert_hidden_step: int = 1
+    """And what they take in."""
+    absorbs: bool = True
+    """Whether MLA's kv_b is kept once more in the form that decoding takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,22 +171,32 @@ def _mla(a: Architecture, p: Precision, s: Shards) -> Iterator[tuple[str, float]
     kv_b = a.kv_lora_rank * a.heads * (a.qk_nope_head_dim + a.v_head_dim)
     rest = (a.q_lora_rank or wide) * query + kv_b + a.heads * a.v_head_dim * a.hidden
     yield "attention", rest * p.attention / s.attention
-    yield "absorbed kv_b", kv_b * p.plain / s.attention
+    if s.absorbs:
+        yield "absorbed kv_b", kv_b * p.plain / s.attention
     if a.index_heads:
         indexer = a.index_head_dim * (a.q_lora_rank * a.index_heads + a.hidden) + a.hidden * a.index_heads
         yield "attention, replicated", indexer * p.attention
 
 
 def _experts(a: Architecture, p: Precision, s: Shards) -> Iterator[tuple[str, float]]:
+    """The experts of a layer, their router and the shared ones."""
     hidden = a.expert_hidden or a.hidden
-    one = a.mlp_matrices * hidden * a.expert_intermediate
-    yield "routed experts", rank_experts(a, s) * one * p.routed
+    # A slice is rounded up for itself: how many whole experts' worth that is.
+    slices = 1 if s.whole_experts else s.experts
+    width = slices * _rounded(a.expert_intermediate / slices, s.expert_step)
+    one = a.mlp_matrices * _rounded(hidden, s.expert_hidden_step) * width
+    rows = (a.mlp_matrices - 1) * width
+    yield "routed experts", rank_experts(a, s) * (one * p.routed + rows * s.expert_row_pad)
     if a.expert_hidden:
         yield "router", 2 * a.hidden * a.expert_hidden * p.dense
     yield "router", (a.hidden + 1) * a.experts * p.router
-    width = a.shared_intermediate or a.shared_experts * a.expert_intermediate
-    if width:
-        yield "shared experts", a.mlp_matrices * a.hidden * width * p.shared / s.shared
+    shared = a.shared_intermediate or a.shared_experts * a.expert_intermediate
+    if shared:
+        yield "shared experts", a.mlp_matrices * a.hidden * shared * p.shared / s.shared
+
+
+def _rounded(size: float, step: int) -> float:
+    return ceil(size / step) * step if step > 1 else size
 
 
 def _recurrent(a: Architecture, mixer: str) -> int:

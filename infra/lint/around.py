@@ -60,7 +60,7 @@ def image_of(words: Sequence[Token]) -> tuple[str, str, tuple[Token, ...]]:
     start = next((n for n, token in enumerate(words[:200]) if base(token) in CONTAINERS), None)
     if start is None:
         return "", "", ()
-    at = next((n + 1 for n in range(start + 1, min(start + 4, len(words))) if words[n].text in ("run", "create")), 0)
+    at = start + 2 if start + 1 < len(words) and words[start + 1].text in ("run", "create") else 0
     entry = ""
     while 0 < at < len(words):
         text = words[at].text

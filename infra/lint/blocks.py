@@ -29,10 +29,10 @@ _SUFFIXES: Mapping[str, Kind] = {
 }
 _PROSE = frozenset({"md", "markdown", "mdx", "rst", "adoc", "txt", "html"})
 _FENCE = re.compile(
-    r"(?P<indent>[ \t>]*)(?:[-*+] |[0-9]{1,3}[.)] )?[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)"
+    r"(?P<indent>[ \t>]*+)(?:[-*+] |[0-9]{1,3}[.)] )?[ \t]*+(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)"
 )
 _DIRECTIVE = re.compile(
-    r"(?P<indent>[ \t]*)\.\. (?:code|code-block|sourcecode|prompt)::[ \t]*(?P<language>[\w-]*)[ \t]*"
+    r"(?P<indent>[ \t]*+)\.\. (?:code|code-block|sourcecode|prompt)::[ \t]*(?P<language>[\w-]*)[ \t]*"
 )
 _SHELLS = frozenset(
     {"bash", "sh", "shell", "zsh", "ksh", "console", "shell-session", "shellsession", "sh-session", "terminal"}
@@ -54,7 +54,7 @@ _MAPPING = re.compile(
 )
 _LIST = re.compile(r"^[ \t]*-[ \t]", re.MULTILINE)
 _SHEBANG = re.compile(r"\s*#!")
-_INDENTED = re.compile(r"(?: {3,}|\t)[ \t]*\S")
+_INDENTED = re.compile(r"(?: {3,}+|\t)[ \t]*+\S")
 
 
 def cut(text: str, name: str) -> tuple[Block, ...]:
@@ -129,6 +129,8 @@ def _markdown(rows: Sequence[str]) -> Iterator[Block]:
             start = at + 1 if directive else at
             end, body = _indented(rows, start, len(directive["indent"]) + 1 if directive else 3)
             language = directive["language"].lower() if directive else ""
+            if not directive:  # it may be text that hangs under a list: inline code is no command
+                body = "\n".join("" if "`" in row else row for row in body.split("\n"))
             if directive or mentions(body):
                 yield from _of_language(language, body, start + 1)
             at, blank = max(end, at + 1), True
@@ -166,7 +168,8 @@ def _indented(rows: Sequence[str], start: int, least: int) -> tuple[int, str]:
         end = n + 1
     body = ["" if re.fullmatch(r"[ \t]+:[\w-]+:.*", row) else row for row in rows[start:end]]
     margins = [len(row) - len(row.lstrip(" \t")) for row in body if row.strip()]
-    return end, "\n".join(row[min(margins, default=0) :] for row in body)
+    margin = min(margins, default=0)
+    return end, "\n".join(row[margin:] for row in body)
 
 
 def _flat(text: str) -> Iterator[Block]:

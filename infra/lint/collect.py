@@ -12,6 +12,10 @@ from infra.lint.shell import Script, Simple
 from infra.lint.signature import NOT_RUN, base, find, implied, mentions
 
 MAX_LAUNCHES = 500
+MAX_WORDS = 5000
+"""Of all engine commands together; each word may be compared with every option that a release has."""
+MAX_DOTS = 40
+"""In an option's name, each of which nests its value once more."""
 MAX_OTHERS = 4000
 _SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ksh", "ash"})
 _FED = _SHELLS | {"ssh", "sbatch", "srun", "docker", "podman", "kubectl", "sudo", "env", "su", "pdsh", "salloc", "oc"}
@@ -32,6 +36,7 @@ class Collector:
     packages: dict[str, str] = field(default_factory=dict)
     manifests: list[tuple[str, int]] = field(default_factory=list)
     """YAML documents that are fed to `kubectl`, with their lines."""
+    words_taken: int = 0
     overflow: bool = False
 
     def take(self, command: Simple, script: Script, depth: int) -> None:
@@ -43,7 +48,8 @@ class Collector:
         if not words:
             return
         if name == "eval" and len(words) > 1:
-            script.run(" ".join(token.text for token in words[1:]), words[0].line, depth + 1)
+            opaque = not all(token.known for token in words)
+            script.run(" ".join(token.text for token in words[1:]), words[0].line, depth + 1, opaque=opaque)
             return
         found, before = self._found(words)
         if found:
@@ -83,11 +89,13 @@ class Collector:
         return implied(image, arguments), before
 
     def _launch(self, found: Found, before: Sequence[Token], command: Simple, script: Script) -> None:
-        env = {**(dict(script.scope.env()) if len(self.launches) < MAX_LAUNCHES else {}), **command.env}
+        env = {**({} if self.overflow else dict(script.scope.env())), **command.env}
         self._keep(found, with_words(before, self.around), env, (command.line, command.end_line))
 
     def _keep(self, found: Found, around: Around, env: dict[str, str], lines: tuple[int, int]) -> None:
-        if len(self.launches) >= MAX_LAUNCHES:
+        self.words_taken += len(found.words)
+        deep = any(token.text.startswith("-") and token.text.count(".") > MAX_DOTS for token in found.words)
+        if len(self.launches) >= MAX_LAUNCHES or self.words_taken > MAX_WORDS or deep:
             self.overflow = True
             return
         line = found.words[0].line
@@ -101,6 +109,7 @@ class Collector:
                 around=around,
                 block=self.block,
                 flat=self.flat,
+                partial=around.entry,
             )
         )
 
@@ -119,7 +128,7 @@ class Collector:
             if (is_script or any(char in text for char in " \n\t")) and mentions(text):
                 before = self.around
                 self.around = with_words(words[:at], before)
-                script.run(text, token.line or words[0].line, depth + 1)
+                script.run(text, token.line or words[0].line, depth + 1, opaque=not token.known)
                 self.around = before
                 ran = True
         return ran

@@ -65,7 +65,9 @@ class ContainerFile:
     def _finish(self) -> None:
         words = (*self.entry, *self.arguments)
         if words:
-            self.words(words, Around(image="" if self.entry else self.image, env=dict(self.script.scope.env())))
+            image = "" if self.entry else self.image
+            is_entry = bool(self.entry and not self.arguments)
+            self.words(words, Around(image=image, entry=is_entry, env=dict(self.script.scope.env())))
 
 
 def _exec_form(body: str, at: int) -> tuple[Token, ...] | None:

@@ -17,6 +17,8 @@ class Around:
     """The options of the script's `#SBATCH` lines, long names without dashes."""
     env: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
+    entry: bool = False
+    """Whether it is an image's entry point, to which arguments are added."""
     gpus_per_node: int | None = None
     """GPUs of the pod."""
     published: bool = False
@@ -51,6 +53,8 @@ class Launch:
     """Which of the document's scripts it stands in."""
     flat: bool = False
     """Whether the document has lost its line ends, so that prose may follow the last option."""
+    partial: bool = False
+    """Whether more words may come where it is used: an image's entry point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,9 @@ class Document:
     pins: tuple[Pin, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
     """What it installs, by distribution name; "" where no version is pinned."""
+    names_fork: bool = False
+    """Whether its SGLang is KTransformers' fork."""
+    names_ray: bool = False
     notes: tuple[Note, ...] = ()
     text: str = ""
     limits: tuple[str, ...] = ()

@@ -19,12 +19,12 @@ _LISTS = re.compile(
     re.IGNORECASE,
 )
 """Names of variables that hold several words."""
-_ATOMS = re.compile(r"(?:\$\([^)]*\)|`[^`]*`|\$\{[^}]*\}|<[^<>]*>|\S)+")
+_ATOMS = re.compile(r"(?:\$\([^)]{0,400}\)|`[^`]{0,400}`|\$\{[^}]{0,400}\}|<[^<>]{0,100}>|\S)+")
 _UNKNOWN = re.compile(r"[$`<]")
 _IN_DOCUMENT = re.compile(r"\\([$`\\])|\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
-_BRACES = re.compile(r"\{[^{}\s:\"]*(?:,|\.\.)[^{}\s:\"]*\}")
+_BRACES = re.compile(r"\{[^{}\s:\"]{0,80}(?:,|\.\.)[^{}\s:\"]{0,80}\}")
 _PLACEHOLDER_NAMES = re.compile(
-    r"N|X|IP|PORT|RANK|HOST|(?:YOUR|MY)[_-].+|\.{2,3}|…|.*(?:\.\.\.|…)|xxx+|XXX+", re.DOTALL
+    r"N|X|IP|PORT|RANK|HOST|(?:YOUR|MY|your)[_-].+|server-port|\.{2,3}|…|.*(?:\.\.\.|…)|xxx+|XXX+", re.DOTALL
 )
 _SYNOPSIS = re.compile(r"\[(?:[A-Za-z -]{1,40}\.*|\.{2,3}|…)\]|\.{2,3}|…")
 
@@ -92,11 +92,12 @@ class Expander:
         if found[1]:
             return found[1]
         value = self.scope.get(found[2] or found[3])
-        if isinstance(value, Token) and value.known and self._pay(len(value.text)):
+        if isinstance(value, Token) and value.known and self.pay(len(value.text)):
             return value.text
         return found[0]
 
-    def _pay(self, characters: int) -> bool:
+    def pay(self, characters: int) -> bool:
+        """Whether so many more characters are within the document's bound."""
         self.spent += characters
         return self.spent <= BUDGET
 
@@ -109,9 +110,9 @@ class Expander:
         if not found or found["flag"] or found["index"] not in ("[@]", "[*]"):
             return None
         value = self.scope.get(found["name"])
-        if isinstance(value, tuple) and self._pay(sum(len(token.text) + 8 for token in value)):
+        if isinstance(value, tuple) and self.pay(sum(len(token.text) + 8 for token in value)):
             return value
-        if isinstance(value, Token) and value.text and self._pay(len(value.text)):
+        if isinstance(value, Token) and value.text and self.pay(len(value.text)):
             return (value,)
         return None
 
@@ -192,14 +193,14 @@ class Expander:
                 self.scope.put(found["name"], value)
         elif not operator and found["arg"]:
             value = None
-        return value if value is not None and self._pay(len(value.text)) else None
+        return value if value is not None and self.pay(len(value.text)) else None
 
     def _argument(self, text: str, depth: int) -> Token | None:
         """The word after `:-`, expanded."""
         if depth >= MAX_DEPTH:
             return None
         if not any(char in text for char in "$`\\\"'"):
-            return Token(text=text) if self._pay(len(text)) else None
+            return Token(text=text) if self.pay(len(text)) else None
         lexer = Lexer(text=text, counts=False)
         pieces = [piece for word in lexer.items() if isinstance(word, Word) for piece in word.pieces]
         now = _Building(line=0)

@@ -8,7 +8,7 @@ from typing import Literal
 MAX_DEPTH = 12
 """Substitutions inside one another; what lies deeper stays as it is written."""
 
-NoteKind = Literal["blank", "missing", "comment", "quote", "typographic"]
+NoteKind = Literal["blank", "missing", "comment", "quote", "typographic", "cut", "doubled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +70,15 @@ class Note:
 Item = Word | Operator | Redirect
 
 _BLANKS = re.compile(r"(?:[ \t\r\f\v\u00a0]|\\\r?\n)+")
-_PLAIN = re.compile(r"[^\s\\'\"`$;&|()<>#\u201c\u201d\u2018]+")
+_PLAIN = re.compile(r"[^\s\\'\"`$;&|()<>#{\u201c\u201d\u2018]+")
 _CURLY_END = re.compile(r"[\u201d\u201c\u2019\n]")
 _OPERATOR = re.compile(r"\n|;;&|;;|;&|&&|\|\||\|&|[;&|()]")
 _REDIRECT = re.compile(r"(?:[0-9]{1,3}|\{[A-Za-z_]\w{0,60}\})?(?:<<<|<<-?|<>|<&|<|>>|>&|>\||&>>|&>|>)")
 _BROKEN = re.compile(r"\\[ \t\u00a0]+(?:#[^\n]*)?(?=\n|\Z)")
 _LOST_END = re.compile(r"\\[ \t]+(?=--?[A-Za-z])")
+_DOUBLED = re.compile(r"\\\\[ \t]*\n[ \t]*(?=--?[A-Za-z])")
 _COMMENTED = re.compile(r"\\[ \t]*\Z")
-_PLACEHOLDER = re.compile(r"<[^\s<>&|;()'\"`$=][^<>\n;|&'\"`$]{0,80}>")
+_PLACEHOLDER = re.compile(r"<[^\s<>&|;()'\"`$=][^<>\n;|&'\"`$]{0,80}>|\{[A-Za-z][A-Za-z0-9_. -]{0,60}\}")
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!_-]")
 _ASSIGNS = re.compile(r"[A-Za-z_]\w*\+?=\Z")
 _DOUBLE = re.compile(r"[^\"\\$`\n]+")
@@ -87,7 +88,8 @@ _OPTION_NEXT = re.compile(
     r"(?:[ \t]*\n){0,2}[ \t]*(?P<comment>#[^\n]*\n(?:[ \t]*(?:#[^\n]*)?\n){0,8}[ \t]*)?"
     r"(?P<dash>--?|[\u2013\u2014])[A-Za-z]"
 )
-_PATTERN = re.compile(r"(?:[\w*?=.-]|\[[^\]\n]{0,40}\]|[ \t]*\|[ \t]*){1,200}\)")
+_PATTERN = re.compile(r"[^\n()]{1,200}\)")
+_PATTERN_WORDS = re.compile(r"[\w*?=.\[\]-]+(?:\|[\w*?=.\[\]-]+)*\)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
 
 
@@ -100,6 +102,8 @@ class Lexer:
     counts: bool = True
     """Whether a line's end begins a new line of the document."""
     depth: int = 0
+    opaque: bool = False
+    """Whether single quotes don't keep a variable from being replaced: it was to be before."""
     notes: list[Note] = field(default_factory=list)
     at: int = 0
     _documents: list[tuple[str, bool, bool, int]] = field(default_factory=list)
@@ -178,12 +182,19 @@ class Lexer:
         """Eats a backslash that continues the line, or was meant to."""
         text, at = self.text, self.at
         if at == len(text) - 1:
+            self.notes.append(Note(kind="cut", line=self.line))
             self.at += 1
             return True
         if text.startswith(("\\\n", "\\\r\n"), at):
             self._continued = True
             self.at = text.index("\n", at)
             self._step("\n")
+            return True
+        doubled = _DOUBLED.match(text, at)
+        if doubled and self._words:
+            self.notes.append(Note(kind="doubled", line=self.line))
+            self._continued = True
+            self._jump(doubled.end())
             return True
         lost, broken = _LOST_END.match(text, at), _BROKEN.match(text, at)
         if not self._words or not (lost or broken):
@@ -220,7 +231,8 @@ class Lexer:
 
     def _is_pattern(self, at: int) -> bool:
         """Whether `--port)` of a `case` stands here, and no option."""
-        return bool(_PATTERN.match(self.text, at))
+        found = _PATTERN.match(self.text, at)
+        return bool(found and _PATTERN_WORDS.fullmatch(re.sub(r"[ \t]*\|[ \t]*", "|", found[0])))
 
     def _operator(self, operator: str) -> Iterator[Item]:
         line = self.line
@@ -307,7 +319,7 @@ class Lexer:
             self.at = plain.end()
             pieces.append(Piece(kind="text", text=plain[0], line=self.line))
             return True
-        if char == "<" and (placeholder := _PLACEHOLDER.match(text, at)):
+        if char in "<{" and (placeholder := _PLACEHOLDER.match(text, at)):
             self.at = placeholder.end()
             pieces.append(Piece(kind="open", text=placeholder[0], line=self.line))
             return True
@@ -348,7 +360,10 @@ class Lexer:
         line = self.line
         body = self.text[self.at + 1 : end]
         self._jump(min(end + 1, len(self.text)) if end < len(self.text) and self.text[end] == "'" else end)
-        pieces.append(Piece(kind="text", text=body, quoted=True, line=line))
+        known, dollar, rest = body.partition("$") if self.opaque else (body, "", "")
+        pieces.append(Piece(kind="text", text=known, quoted=True, line=line))
+        if dollar:
+            pieces.append(Piece(kind="open", text=f"${rest}", quoted=True, line=line))
 
     def _closing(self, quote: str, start: int) -> int:
         """Where a quote closes; where it never does, the end of its line, with a note."""

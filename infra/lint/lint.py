@@ -11,7 +11,7 @@ from infra.flags.finding import Finding
 from infra.flags.table import FlagTable
 from infra.flags.words import Token
 from infra.lint import choice as choices
-from infra.lint import pins, slips
+from infra.lint import slips
 from infra.lint.choice import Choice
 from infra.lint.document import Document, Launch
 from infra.lint.mended import known_problems, mend, without_prose
@@ -79,7 +79,7 @@ def _engine(document: Document, launch: Launch, wanted: str | None) -> str:
     given = {token.text.partition("=")[0] for token in launch.found.words if token.text.startswith("--kt-")}
     if not given:
         return engine
-    if any(pin.package == "sglang-kt" for pin in document.pins) or pins.names_the_fork(document.text):
+    if any(pin.package == "sglang-kt" for pin in document.pins) or document.names_fork:
         return "sglang-kt"
     if any(pin.package == "sglang" and pin.operator == "==" for pin in document.pins):
         return engine
@@ -104,13 +104,13 @@ def _held(of: _Read, launch: Launch, wanted: str | None, release: str | None) ->
     if launch.flat:
         words = (*words[: launch.found.names], *without_prose(words[launch.found.names :], table))
     arguments = words[launch.found.names :]
-    checked = _checked(table, launch, arguments) if table else None
+    checked = _checked(of, table, launch, arguments) if table else None
     held_to = own.table or main.table
     subject = of_command(checked, _context(of, launch, engine, held_to)) if checked and name in _MAIN else None
     found = list(checked.findings) if checked else []
     found += findings(subject) if subject else []
     if own.other and table:
-        other = _checked(tables.load(name, own.other), launch, arguments)
+        other = _checked(of, tables.load(name, own.other), launch, arguments)
         beside = of_command(other, _context(of, launch, engine, own.other)) if name in _MAIN else None
         found = _in_both(found, [*other.findings, *(findings(beside) if beside else ())])
     elif not own.exact:
@@ -127,9 +127,12 @@ def _held(of: _Read, launch: Launch, wanted: str | None, release: str | None) ->
     )
 
 
-def _checked(table: FlagTable, launch: Launch, arguments: Sequence[Token]) -> Checked:
-    by_module = launch.found.program not in ("vllm serve", "sglang serve")
-    return check(table, arguments, module=by_module)
+def _checked(of: _Read, table: FlagTable, launch: Launch, arguments: Sequence[Token]) -> Checked:
+    program, cut = launch.found.program, {note.line for note in of.document.notes if note.kind == "cut"}
+    named = any(token.text.startswith("--model") for token in arguments)
+    by_module = named if program == "vllm image" else program not in ("vllm serve", "sglang serve")
+    partial = launch.partial or not arguments or bool(cut & slips.lines_of(launch))
+    return check(table, arguments, module=by_module, partial=partial)
 
 
 def _in_both(one: Sequence[Finding], other: Sequence[Finding]) -> list[Finding]:
@@ -168,7 +171,7 @@ def _context(of: _Read, launch: Launch, engine: str, release: str) -> Context:
         file_places={path: f"line {written.line}" for path, written in document.files.items()},
         published=around.published,
         gpus_per_node=around.gpus_per_node,
-        ray_started=started or bool(re.search(r"\bray\b", document.text)) or None,
+        ray_started=started or document.names_ray or None,
     )
 
 

@@ -47,6 +47,7 @@ class Manifest:
                 except (yaml.YAMLError, RecursionError, ValueError):
                     root, whole = None, False
                 if root is not None:
+                    self.seen.clear()  # identities hold as long as their document does
                     self._walk(root, "", line, Around(), 0)
             line += part.count("\n")
             start = end

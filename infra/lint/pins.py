@@ -32,7 +32,7 @@ _REQUIREMENT = re.compile(
     re.IGNORECASE,
 )
 _IMAGE = re.compile(
-    rf"(?P<image>vllm-openai[\w.-]*|lmsysorg/sglang|(?:^|[\s\"'/=])sglang|tensorrt-llm/(?:release|devel)|(?<=/)vllm):v?(?P<release>{_RELEASE})",
+    rf"(?P<image>vllm-openai[\w.-]{{0,60}}|lmsysorg/sglang|(?:^|[\s\"'/=])sglang|tensorrt-llm/(?:release|devel)|(?<=/)vllm):v?(?P<release>{_RELEASE})",
     re.MULTILINE,
 )
 _WHEEL = re.compile(
@@ -43,6 +43,7 @@ _TAGGED = re.compile(
 )
 _PROJECTS = (("vllm-project/vllm", "vllm"), ("sgl-project/sglang", "sglang"), ("NVIDIA/TensorRT-LLM", "tensorrt-llm"))
 _FORK = re.compile(r"kvcache-ai/sglang|(?<![\w-])sglang-kt(?![\w-])")
+_RAY = re.compile(r"(?<![A-Za-z])ray(?![A-Za-z])")
 _SPEC = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]{0,80})(?P<extras>\[[\w, -]{0,80}\])?(?P<rest>.*)", re.DOTALL)
 _MODULE = re.compile(
     rf"(?:^|[\s;&])module[ \t]+(?:load|add)[ \t][^\n;&]{{0,200}}?(?P<name>vllm|sglang)/v?(?P<release>{_RELEASE})",
@@ -73,8 +74,8 @@ def of_text(text: str) -> Iterator[Pin]:
                 package=found["name"].replace("_", "-"), release=normal(found["release"]), line=line(found.start())
             )
     for found in _TAGGED.finditer(text):
-        start, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.end())
-        around = text[max(start, found.start() - 300) : min(end if end >= 0 else len(text), found.end() + 300)]
+        before = text[max(0, found.start() - 300) : found.end()].rpartition("\n")[2]
+        around = before + text[found.end() : found.end() + 300].partition("\n")[0]
         for project, package in _PROJECTS:
             if project.lower() in around.lower():
                 yield Pin(package=package, release=normal(found["release"]), line=line(found.start()))
@@ -83,6 +84,11 @@ def of_text(text: str) -> Iterator[Pin]:
 def names_the_fork(text: str) -> bool:
     """Whether SGLang is KTransformers' fork in this text."""
     return bool(_FORK.search(text))
+
+
+def names_ray(text: str) -> bool:
+    """Whether Ray is spoken of."""
+    return bool(_RAY.search(text))
 
 
 def of_image(image: str) -> str:

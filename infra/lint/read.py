@@ -1,5 +1,7 @@
 """A document of any kind people keep launch lines in, read into its commands."""
 
+from itertools import islice
+
 from hosts.errors import InputError
 from hosts.problem import Problem
 from infra.flags.words import Token
@@ -12,6 +14,7 @@ from infra.lint.document import Around, Document
 from infra.lint.shell import Script
 from infra.lint.signature import mentions
 
+MAX_PINS = 500
 MAX_CHARACTERS = 1 << 20
 """The longest document that is read."""
 
@@ -37,11 +40,15 @@ def read(text: str, name: str) -> Document:
         launches=tuple(sorted(collector.launches, key=lambda launch: launch.line)),
         others=tuple(collector.others),
         files=collector.files,
-        pins=(*pins.of_text(text), *collector.pins),
+        pins=(*islice(pins.of_text(text), MAX_PINS), *collector.pins[:MAX_PINS]),
+        names_fork=pins.names_the_fork(text),
+        names_ray=pins.names_ray(text),
         packages=collector.packages,
         notes=tuple(script.notes),
         text=text,
-        limits=("only the first engine commands were read",) if collector.overflow else (),
+        limits=(f"{name}: more engine commands, or longer ones, than are checked; the rest was left out",)
+        if collector.overflow
+        else (),
     )
 
 

@@ -1,5 +1,6 @@
 """What a lint found, as JSON and for a terminal of 100 columns."""
 
+import re
 import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -100,14 +101,11 @@ def rows(words: Sequence[str]) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    """Quoted, but so that variables in it stay variables."""
-    if "$" not in word or any(char in word for char in '`"\\!'):
-        return shlex.quote(word) if "$" not in word else _kept(word)
-    plain = shlex.quote(word.replace("$", "").replace("{", "").replace("}", ""))
-    return word if not plain.startswith("'") else f'"{word}"'
-
-
-def _kept(word: str) -> str:
+    """Quoted, but so that variables in it stay variables; lists of words stay open."""
+    if "$" not in word:
+        return shlex.quote(word)
+    if not re.search(r"[^\w$@%+=:,./{}-]", word):
+        return f'"{word}"' if word in ("$@", "${@}") or word.endswith("[@]}") else word
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`")
     return f'"{escaped}"'
 

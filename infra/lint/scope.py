@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from infra.flags.words import Token
 
 MAX_VALUE = 1 << 16
 """Characters of one variable; a longer value counts as unknown."""
+
+MAX_EXPORTED = 2000
+"""How many exported variables a command is given."""
 
 Variable = Token | tuple[Token, ...] | None
 """A text, an array, or None: assigned, to what only the run knows."""
@@ -47,7 +51,7 @@ class Scope:
 
     def env(self) -> Iterator[tuple[str, str]]:
         """Exported variables whose value is certain."""
-        for name in self.exported:
+        for name in islice(self.exported, MAX_EXPORTED):
             value = self.get(name)
             if isinstance(value, Token) and value.known:
                 yield name, value.text

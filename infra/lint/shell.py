@@ -55,12 +55,15 @@ class Script:
             self._expander = Expander(scope=self.scope)
         return self._expander
 
-    def run(self, text: str, line: int, depth: int = 0) -> None:
-        """Follows a text that begins at a line; one inside another has that one's variables."""
+    def run(self, text: str, line: int, depth: int = 0, *, opaque: bool = False) -> None:
+        """Follows a text that begins at a line; one inside another has that one's variables.
+
+        `opaque` where the text was expanded before: what is still a variable in it the run knows, quotes or not.
+        """
         self.nested += len(text) if depth else 0
         if depth > MAX_DEPTH or self.nested > NESTED_BUDGET:
             return
-        lexer = Lexer(text=text, line=line, counts=self.counts)
+        lexer = Lexer(text=text, line=line, counts=self.counts, opaque=opaque)
         blocks = len(self.scope.blocks)
         _Reading(script=self, depth=depth, outer=blocks).follow(lexer.items())
         self.notes += lexer.notes
@@ -290,7 +293,8 @@ class _Reading:
         if word.array is not None:
             items = script.expander.words(word.array)
             old = before if isinstance(before, tuple) else (before,) if isinstance(before, Token) else ()
-            script.scope.put(name, (*old, *items) if found[2] else items, perhaps=self.perhaps)
+            kept = found[2] == "" or script.expander.pay(8 * len(old))
+            script.scope.put(name, ((*old, *items) if found[2] else items) if kept else None, perhaps=self.perhaps)
             return
         rest = word.pieces[0].text[found.end() :]
         first = [] if not rest else [_text(rest, word)]
@@ -298,7 +302,7 @@ class _Reading:
         if "[" in word.pieces[0].text[: found.end()]:
             script.scope.put(name, None)
             return
-        if found[2] and isinstance(before, Token):
+        if found[2] and isinstance(before, Token) and script.expander.pay(len(before.text)):
             sure = before.literal if not before.known else len(before.text) + value.literal if not value.known else -1
             value = Token(text=before.text + value.text, line=word.line, literal=sure)
         elif found[2]:

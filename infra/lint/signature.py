@@ -8,6 +8,7 @@ from infra.lint.document import Found
 
 MAX_WORDS = 600
 """How far into a command line an engine is looked for."""
+MAX_IMAGE = 400
 NOT_RUN = re.compile(
     r"echo|printf|[ef]?grep|rg|pgrep|pkill|killall|kill|man|info|which|whereis|type|apt|apt-get|dnf|yum|brew|pip3?|pipx|git"
     r"|cd|ls|cat|tee|sed|awk|curl|wget|less|more|head|tail|find|diff|vim?|nano|usage:?|Usage:|alias|unset|test|\[\[?|options:"
@@ -90,7 +91,7 @@ def find(words: Sequence[Token]) -> Found | None:
 
 def implied(image: str, words: Sequence[Token]) -> Found | None:
     """The command that an image's own entry point makes of its arguments."""
-    if not words or not _IMAGE.fullmatch(image):
+    if not words or len(image) > MAX_IMAGE or not _IMAGE.fullmatch(image):
         return None
     first = words[0].text
     if not first.startswith("-") and (base(words[0]) in ("bash", "sh", "python", "python3") or " " in first):
@@ -155,6 +156,6 @@ def _is_prose(found: Found) -> bool:
     if any(text in ("--help", "-h") or text.startswith(("--help=", "[-")) for text in rest):
         return True
     options = [text for text in rest if text.startswith("-")]
-    if rest and _STRAY.fullmatch(rest[0]):
+    if rest and _STRAY.fullmatch(rest[0]) and not (options and rest[1] == options[0]):
         return True
     return not options and len(rest) > 3 and sum(text.isalpha() for text in rest) > 2

@@ -26,6 +26,12 @@ _TEXTS = {
         "the comment ends the command, for a backslash in or before it joins nothing; what follows is not part of it",
         "move the comment of line {line} above the command",
     ),
+    "doubled": (
+        "two backslashes at the end of the line",
+        "one backslash",
+        "the first makes the second a word of its own, and the command ends here",
+        "delete one backslash at the end of line {line}",
+    ),
     "quote": (
         "a quote that is never closed",
         "a closing quote",
@@ -43,10 +49,15 @@ _TEXTS = {
 
 def of_launch(document: Document, launch: Launch) -> Iterator[Problem]:
     """The slips in the lines of one command."""
-    lines = {token.line for token in launch.found.words}
+    lines = lines_of(launch)
     for note in document.notes:
-        if launch.start_line <= note.line <= launch.end_line or note.line in lines:
+        if note.line in lines and note.kind in _TEXTS:
             yield _problem(note)
+
+
+def lines_of(launch: Launch) -> set[int]:
+    """The lines that a command stands in, those of its arrays included."""
+    return {token.line for token in launch.found.words} | set(range(launch.start_line, launch.end_line + 1))
 
 
 def _problem(note: Note) -> Problem:

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from infra.deployment import Parallelism
 from infra.flags.check import Checked, Option
 from infra.flags.words import UNKNOWN
 from infra.rules import launch
 from infra.rules.recognise import recognise
-from infra.rules.subject import Subject, normal
+from infra.rules.subject import Parallelism, Subject, normal
 
 POSITIONAL: Mapping[str, str] = {"vllm": "model", "trtllm": "model", "kt-kernel": "model"}
 """The name under which an engine's one positional argument is asked for."""
@@ -30,10 +29,12 @@ class Context:
     env: Mapping[str, str] = field(default_factory=dict)
     """Known values of variables that are exported or stand before the command."""
     packages: Mapping[str, str] = field(default_factory=dict)
-    """What the document installs (`packages.installed`): "==0.19.1", "<5.6", "" by distribution name."""
+    """What the document installs (`distributions.installed`): "==0.19.1", "<5.6", "" by distribution name."""
     files: Mapping[str, object] = field(default_factory=dict)
     """YAML that the document writes, parsed, by the path as it is written there."""
     file_places: Mapping[str, str] = field(default_factory=dict)
+    """Where each begins: "line 5"."""
+    file_texts: Mapping[str, str] = field(default_factory=dict)
     published: bool = False
     """Whether a manifest opens its port to others."""
     gpus_per_node: int | None = None
@@ -69,7 +70,8 @@ def of_command(checked: Checked, context: Context) -> Subject:
         options[name] = token.text if token.known else UNKNOWN
         places[name], tokens[name], texts[name] = token.where, token.text, token.text
     around = launch.read(context.prefix, context.directives)
-    config, config_place = _config(texts, context)
+    path = next((texts[name] for name in CONFIG_OPTIONS if name in texts), "")
+    config = _config(path, context)
     return with_parallelism(
         Subject(
             engine=context.engine,
@@ -90,7 +92,7 @@ def of_command(checked: Checked, context: Context) -> Subject:
             cpu_flags=context.cpu_flags,
             cores=context.cores,
             numa_nodes=context.numa_nodes,
-            host_memory_gib=context.host_memory_gib,
+            host_memory_gib=context.host_memory_gib or around.memory_gib,
             launcher=around.programs[0] if around.programs else None,
             launched_by=around.programs,
             processes=around.processes,
@@ -99,7 +101,8 @@ def of_command(checked: Checked, context: Context) -> Subject:
             published=around.published or context.published,
             packages=context.packages,
             config=config,
-            config_place=config_place,
+            config_place=context.file_places.get(path, context.place) if config is not None else "",
+            config_text=context.file_texts.get(path, "") if config is not None else "",
             ray_started=context.ray_started,
         )
     )
@@ -113,7 +116,7 @@ def with_parallelism(subject: Subject) -> Subject:
         return subject
     sizes = [_size(subject, name) for name in names]
     expert = _expert(subject)
-    if any(size is None for size in sizes) or expert is None:
+    if any(size is None or size < 1 for size in sizes) or expert is None:
         return subject
     tensor, pipeline, data = (size or 1 for size in sizes)
     return replace(subject, parallelism=Parallelism(tensor=tensor, pipeline=pipeline, data=data, expert=expert))
@@ -181,9 +184,6 @@ def _gpus(around: launch.Launch, context: Context) -> int | None:
     return around.gpus_per_node or context.gpus_per_node
 
 
-def _config(texts: Mapping[str, str], context: Context) -> tuple[Mapping[str, object] | None, str]:
-    path = next((texts[name] for name in CONFIG_OPTIONS if name in texts), "")
+def _config(path: str, context: Context) -> Mapping[str, object] | None:
     found = context.files.get(path) if context.engine == "trtllm" else None
-    if not isinstance(found, Mapping):
-        return None, ""
-    return found, context.file_places.get(path, context.place)
+    return found if isinstance(found, Mapping) else None

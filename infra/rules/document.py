@@ -14,9 +14,9 @@ What engines, models and machines demand of a command beyond what its parser tak
 `infra/rules/` by `python -m infra.rules.document > docs/rules.md`; a test holds the two together.
 
 `invoke lint`, `invoke plan` and `pulumi preview` print a rule's name with each problem. An *error* is what the engine
-refuses or what would not work as meant; a *warning* runs, and is wrong, without effect or deprecated. A rule speaks only of
-what it knows: a value of run time, a machine that is not given and a model that is not recognised break none. A rule holds
-for all releases that have a flag table, except where it names some.
+refuses or what would not work as meant; a *warning* runs, and is wrong, without effect or deprecated. Rules speak only
+of what they know: a value of run time, a machine that is not given or a model that is not recognised break none. They
+hold for all releases with a flag table, except where they name some.
 """
 UNDECIDED_HEAD = """\
 ## What a text can't decide

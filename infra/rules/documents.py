@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from infra.rules.distributions import installed, pinned
 from infra.rules.network import DEFAULT_PORTS
-from infra.rules.packages import installed, pinned
 from infra.rules.recognise import recognise
 from infra.rules.release import key, within
 from infra.rules.script import Flaw, Script, ScriptRule, Step
@@ -24,6 +24,8 @@ ADVISED = {
 
 def served(s: Subject) -> tuple[str, ...] | None:
     """The names under which a vLLM server takes requests; None where they are not known."""
+    if s.given("enable-lora") or "lora-modules" in s.options:
+        return None  # each adapter has a name of its own
     names = s.options.get("served-model-name")
     if names is not None:
         listed = (names,) if isinstance(names, str) else names
@@ -94,10 +96,10 @@ def _other_name(script: Script) -> Iterator[Flaw]:
 
 def _bench_extra(script: Script) -> Iterator[Flaw]:
     asked = installed(script.steps)
-    if "vllm" not in asked or "vllm[bench]" in asked or {"datasets", "pandas"} <= asked.keys():
-        return
+    if not pinned(asked.get("vllm", "")) or "vllm[bench]" in asked or "datasets" in asked:
+        return  # an environment that is not pinned can be any
     for step in script.steps:
-        if _is_bench(step) and _option(step.words, "--dataset-name") == "hf" and "datasets" not in asked:
+        if _is_bench(step) and _option(step.words, "--dataset-name") == "hf":
             yield Flaw(
                 place=step.place,
                 word="--dataset-name",

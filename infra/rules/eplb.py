@@ -19,7 +19,8 @@ def _field(s: Subject, key: str, older: str) -> int | None:
 
 
 def _needs_expert_parallel(s: Subject) -> Iterator[Breach]:
-    if s.given("enable-eplb") and not s.options.get("enable-expert-parallel", False):
+    movable = not any(_quantization(s))
+    if s.given("enable-eplb") and not s.options.get("enable-expert-parallel", False) and movable:
         yield Breach(
             options=("enable-eplb",),
             found="EPLB without expert parallelism",
@@ -31,7 +32,8 @@ def _needs_expert_parallel(s: Subject) -> Iterator[Breach]:
 
 def _needs_ranks(s: Subject) -> Iterator[Breach]:
     p = s.parallelism
-    if s.given("enable-eplb") and p and p.tensor * p.data <= 1:
+    alone = p is not None and p.tensor * p.data <= 1 and "prefill-context-parallel-size" not in s.options
+    if s.given("enable-eplb") and alone:
         yield Breach(
             options=("enable-eplb",),
             found="EPLB on one rank",
@@ -73,12 +75,14 @@ def _interval(s: Subject) -> Iterator[Breach]:
     if not s.given("enable-eplb"):
         return
     window, step = (1000 if window is None else window), (3000 if step is None else step)
+    older = s.edit("eplb-step-interval", add=(("--eplb-step-interval", str(window)),))
     if step < window:
         yield Breach(
             options=("eplb-config", "eplb-step-interval", "eplb-window-size"),
             found=f"step_interval {step} below window_size {window}",
             wanted=f"step_interval of at least {window}",
             fix=f"set step_interval to {window} or more, or window_size to {step}",
+            edit=s.rewritten("eplb-config", step_interval=window) if "eplb-config" in s.options else older,
         )
 
 
@@ -110,7 +114,45 @@ def _log_interval(s: Subject) -> Iterator[Breach]:
     config: Mapping[str, object] = s.mapping("eplb-config") or {}
     interval = config.get("log_balancedness_interval")
     if config.get("log_balancedness") is True and isinstance(interval, int) and interval <= 0:
-        yield Breach(options=("eplb-config",), found=f"log_balancedness_interval {interval}", wanted="a number above 0")
+        yield Breach(
+            options=("eplb-config",),
+            found=f"log_balancedness_interval {interval}",
+            wanted="a number above 0",
+            edit=s.rewritten("eplb-config", log_balancedness_interval=1),
+        )
+
+
+def _async_policy(s: Subject) -> Iterator[Breach]:
+    config: Mapping[str, object] = s.mapping("eplb-config") or {}
+    if config.get("use_async") is True and config.get("policy", "default") != "default":
+        yield Breach(
+            options=("eplb-config",),
+            found=f"asynchronous balancing with the policy {config['policy']}",
+            wanted="the default policy",
+        )
+
+
+def _all2all_alone(s: Subject) -> Iterator[Breach]:
+    p = s.parallelism
+    if "all2all-backend" in s.options and p and not p.expert:
+        yield Breach(
+            options=("all2all-backend",),
+            found="--all2all-backend without expert parallelism",
+            wanted="--enable-expert-parallel beside it",
+            fix="leave it out, or add --enable-expert-parallel",
+            edit=s.edit("all2all-backend"),
+        )
+
+
+def _all2all_gone(s: Subject) -> Iterator[Breach]:
+    if s.text("all2all-backend") in ("pplx", "naive") and not any(_all2all_alone(s)):
+        yield Breach(
+            options=("all2all-backend",),
+            found=f"the back end {s.text('all2all-backend')}, which is gone",
+            wanted="allgather_reducescatter, deepep_high_throughput or deepep_low_latency",
+            fix="leave it out",
+            edit=s.edit("all2all-backend"),
+        )
 
 
 def _filter_alone(s: Subject) -> Iterator[Breach]:
@@ -231,6 +273,34 @@ RULES: tuple[Rule, ...] = (
         why="the engine raises ValueError",
         source="vllm 0.19.1, vllm/config/parallel.py: EPLBConfig",
         check=_log_interval,
+    ),
+    Rule(
+        name="eplb-async-policy",
+        engines=VLLM,
+        since="0.19.0",
+        title="asynchronous balancing with a policy of one's own",
+        why="ValueError: Async EPLB is only supported with the default policy",
+        source="vllm 0.19.1, vllm/config/parallel.py: EPLBConfig",
+        check=_async_policy,
+    ),
+    Rule(
+        name="all2all-alone",
+        engines=VLLM,
+        level="warning",
+        title="an all-to-all back end without expert parallelism",
+        why="tokens are sent to experts only where whole experts lie on ranks",
+        source="vllm 0.19.1, vllm/model_executor/layers/fused_moe/config.py: FusedMoEParallelConfig",
+        check=_all2all_alone,
+    ),
+    Rule(
+        name="all2all-gone",
+        engines=VLLM,
+        since="0.19.0",
+        level="warning",
+        title="an all-to-all back end that was removed",
+        why="vLLM falls back to allgather_reducescatter",
+        source=_PARALLEL,
+        check=_all2all_gone,
     ),
     Rule(
         name="ep-filter-alone",

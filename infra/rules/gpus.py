@@ -11,13 +11,26 @@ _BLACKWELL = re.compile(r"(?<![a-z0-9])g?b(?:100|200|300)(?![0-9])|rtx pro 6000|
 _OLDER = re.compile(
     r"(?<![a-z0-9])(?:a100|a800|a10|a6000|a40|l40s?|l4|v100|t4)(?![0-9a-z])|rtx ?[234]0[0-9]0", re.IGNORECASE
 )
+_KINDS = (("hopper", _HOPPER), ("blackwell", _BLACKWELL), ("older", _OLDER))
 
 
 def generation(subject: Subject) -> str:
-    """ "hopper", "blackwell", "older"; "" where it is not known."""
-    name = subject.gpu or ""
-    kinds = (("hopper", _HOPPER), ("blackwell", _BLACKWELL), ("older", _OLDER))
-    return next((kind for kind, names in kinds if names.search(name)), "")
+    """The GPU's generation: hopper, blackwell or older; "" where it is not known."""
+    return next((kind for kind, names in _KINDS if names.search(subject.gpu or "")), "")
+
+
+def named_in(text: str) -> str | None:
+    """The GPU that a document is about: the first that it names, where all that it names are of one generation."""
+    first = [found[0] for _, names in _KINDS if (found := names.search(text))]
+    return first[0].upper() if len(first) == 1 else None
+
+
+def other_accelerator(subject: Subject) -> bool:
+    """Whether it is no GPU that the command runs on: a node may have any number of others."""
+    device = subject.text("device")
+    others = ("ascend", "npu", "hpu", "tpu", "xpu")
+    named = any(isinstance(value, str) and value.lower() in others for value in subject.options.values())
+    return device not in (None, "auto", "cuda") or named or any(name.startswith("ASCEND_") for name in subject.env)
 
 
 def capacity(subject: Subject) -> int:
@@ -42,7 +55,8 @@ def vllm_gpus_a_node(subject: Subject) -> int | None:
     """The GPUs that one `vllm serve` process takes on its node; None where Ray or the run decides."""
     p, world = subject.parallelism, subject.world
     nodes, local = subject.count("nnodes", 1), subject.count("data-parallel-size-local", 0)
-    if p is None or world is None or nodes is None or local is None or uses_ray(subject):
+    placed_by_itself = not uses_ray(subject) and not other_accelerator(subject)
+    if p is None or world is None or nodes is None or local is None or not placed_by_itself:
         return None
     if "distributed-executor-backend" in subject.options and subject.text("distributed-executor-backend") != "mp":
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from infra.flags.near import nearest_name
 from infra.rules.gpus import generation
 from infra.rules.release import within
 from infra.rules.rule import KT, SGLANG, Breach, Rule
@@ -55,7 +56,7 @@ def _method(s: Subject) -> str:
 def _known_method(s: Subject) -> Iterator[Breach]:
     method = s.text("kt-method")
     if method and method not in METHODS:
-        near = next((name for name in METHODS if name == method.upper()), None)
+        near = nearest_name(method.upper(), METHODS)
         yield Breach(
             options=("kt-method",),
             found=method,
@@ -110,6 +111,38 @@ def _raw_on_avx2(s: Subject) -> Iterator[Breach]:
         else "this release refuses to load it there",
         fix="use a machine with AVX512, or another method",
     )
+
+
+VARIANTS: Mapping[str, frozenset[str]] = {
+    "amx": AMX | {"amx_bf16"} | AVX512,
+    "avx512_bf16": AVX512 | {"avx512_bf16", "avx512_vbmi"},
+    "avx512_vbmi": AVX512 | {"avx512_vbmi"},
+    "avx512_vnni": AVX512 | {"avx512_vnni"},
+    "avx512_base": AVX512,
+    "avx2": frozenset({"avx2"}),
+}
+
+
+def _variant(s: Subject) -> Iterator[Breach]:
+    variant = s.env.get("KT_KERNEL_CPU_VARIANT", "")
+    if s.cpu_flags is None or variant not in VARIANTS:
+        return
+    missing = sorted(VARIANTS[variant] - s.cpu_flags)
+    if missing:
+        yield Breach(
+            found=f"KT_KERNEL_CPU_VARIANT={variant} on a CPU without {', '.join(missing)}",
+            wanted="a variant that the CPU has",
+            fix="leave it out: the wheel picks by itself",
+        )
+
+
+def _forced_avx2(s: Subject) -> Iterator[Breach]:
+    if _method(s) == "RAWINT4" and s.env.get("KT_RAWINT4_BACKEND") == "avx2":
+        yield Breach(
+            found="KT_RAWINT4_BACKEND=avx2",
+            wanted="another class: amx, amx_blocked or avxvnni",
+            fix="leave it out",
+        )
 
 
 def _avx2_pools(s: Subject) -> Iterator[Breach]:
@@ -244,6 +277,24 @@ RULES: tuple[Rule, ...] = (
         why="no wheel runs it there: older ones refuse to load, 0.6.2.post3 to 0.7.2 crash",
         source="kt-kernel 0.7.2 and kvcache-ai/ktransformers f05b4009: AVX2RawInt4_MOE, run on a synthetic layer",
         check=_raw_on_avx2,
+    ),
+    Rule(
+        name="kt-forced-avx2",
+        engines=ENGINES,
+        since="0.6.2.post3",
+        below="0.7.3",
+        title="RAWINT4's AVX2 class, by force",
+        why="in these wheels it unmaps each layer after loading, and crashes at the first expert of the CPU",
+        source="kt-kernel 0.6.2.post3 to 0.7.2: AVX2RawInt4_MOE, run on a synthetic layer",
+        check=_forced_avx2,
+    ),
+    Rule(
+        name="kt-variant",
+        engines=ENGINES,
+        title="a build of kt-kernel that the CPU can't run, by force",
+        why="the process dies of an illegal instruction",
+        source="kt-kernel 0.7.2, kt_kernel/_cpu_detect.py",
+        check=_variant,
     ),
     Rule(
         name="kt-avx2-pools",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 _NUMBER = re.compile(r"[0-9]+")
 _GPUS = re.compile(r"(?:gpu:)?(?:([A-Za-z][\w.-]*):)?([0-9]+)")
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([BKMGTbkmgt]?)(?:[iI]?[bB])?")
 _RANGE = re.compile(r"\[([^\]]*)\]")
 _SPAN = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
 PROGRAMS = {
@@ -35,6 +36,10 @@ class Launch:
     slots: int | None = None
     forwarded: frozenset[str] | None = None
     published: bool = False
+    memory_gib: float | None = None
+    """RAM of a node that the job or container may take."""
+    on_host: bool = False
+    """Whether its container has the network of its host."""
 
 
 def read(prefix: Sequence[str], directives: Mapping[str, str]) -> Launch:
@@ -94,13 +99,18 @@ def _of_srun(found: Launch, option: str, value: str) -> Launch:
         return replace(found, processes=number * found.nodes if number and found.nodes else None)
     if option in ("-w", "--nodelist") and value and "$" not in value:
         return replace(found, nodes=found.nodes or _hosts(value))
+    return replace(found, memory_gib=_gib(value, "M")) if option == "--mem" else _gpus(found, option, value)
+
+
+def _gpus(found: Launch, option: str, value: str) -> Launch:
+    """`--gres=gpu:h200:8`, `--gpus-per-node=8`, `--gpus=16` of the nodes named before."""
     amount = _GPUS.fullmatch(value) if option in ("--gpus-per-node", "--gres", "-G", "--gpus") else None
-    if amount and (option != "--gres" or value.startswith("gpu")):
-        gpus = int(amount[2])
-        if option in ("-G", "--gpus"):
-            gpus = gpus // found.nodes if found.nodes else 0
-        return replace(found, gpus_per_node=gpus or None, gpu=amount[1] or found.gpu)
-    return found
+    if not amount or (option == "--gres" and not value.startswith("gpu")):
+        return found
+    gpus = int(amount[2])
+    if option in ("-G", "--gpus"):
+        gpus = gpus // found.nodes if found.nodes else 0
+    return replace(found, gpus_per_node=gpus or None, gpu=amount[1] or found.gpu)
 
 
 def _hosts(text: str) -> int:
@@ -136,9 +146,21 @@ def _of_mpirun(found: Launch, option: str, value: str) -> Launch:
     return found
 
 
+def _gib(text: str, unit: str) -> float | None:
+    """`480G` in GiB; a number alone counts in `unit`, and 0 asks for everything."""
+    size = _SIZE.fullmatch(text)
+    if not size or float(size[1]) == 0:
+        return None
+    return float(size[1]) * float(2 ** (10 * ("BKMGT".index(size[2].upper() or unit)) - 30))
+
+
 def _of_docker(found: Launch, option: str, value: str) -> Launch:
+    if option in ("-m", "--memory"):
+        return replace(found, memory_gib=_gib(value, "B"))
     if option in ("-p", "--publish", "-P", "--publish-all"):
-        return replace(found, published=True)
+        return replace(found, published=not found.on_host)
+    if option in ("--network", "--net") and value == "host":
+        return replace(found, published=False, on_host=True)
     if option == "--gpus":
         value = value.strip("'\"")
         devices = value.removeprefix("device=").split(",") if value.startswith("device=") else []

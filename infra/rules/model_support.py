@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from infra.rules.gpus import generation
 from infra.rules.recognise import family, is_another_makers
+from infra.rules.release import within
 from infra.rules.rule import SGLANG, TRTLLM, VLLM, Breach, Rule
 from infra.rules.subject import Subject
 
@@ -48,11 +50,50 @@ def _int4_trtllm(s: Subject) -> Iterator[Breach]:
         )
 
 
+def _k25_trtllm(s: Subject) -> Iterator[Breach]:
+    if s.model is None or s.model.quantization != "compressed-tensors-int4":
+        yield from _too_old(s, "kimi-k2.5", "1.3")
+
+
+def _nvfp4(s: Subject) -> Iterator[Breach]:
+    if "nvfp4" in s.written_model.lower() and generation(s) in ("hopper", "older"):
+        yield Breach(
+            options=("model",),
+            found=f"{s.written_model} on {s.gpu}",
+            wanted="a GPU of the Blackwell generation",
+            fix="on Hopper take an FP8 checkpoint, or serve INT4 with vLLM or SGLang",
+        )
+
+
+def _trtllm_tool_parser(s: Subject) -> Iterator[Breach]:
+    parser = s.text("tool_parser")
+    if parser and kind(s) and parser not in ("kimi_k2", "auto"):
+        yield Breach(
+            options=("tool_parser",),
+            found=f"{parser} for {kind(s)}",
+            wanted="kimi_k2",
+            fix="write --tool_parser kimi_k2",
+            edit=s.edit("tool_parser", add=(("--tool_parser", "kimi_k2"),)),
+        )
+
+
+def _trtllm_reasoning_parser(s: Subject) -> Iterator[Breach]:
+    parser = s.text("reasoning_parser")
+    if parser in ("kimi_k2", "kimi_k25"):
+        yield Breach(
+            options=("reasoning_parser",),
+            found=f"{parser} on {s.engine} {s.release}",
+            wanted="deepseek-r1, qwen3 or nano-v3",
+            fix="leave it out, or take a newer release",
+            edit=s.edit("reasoning_parser"),
+        )
+
+
 def _tool_parser(s: Subject) -> Iterator[Breach]:
     parser = s.text("tool-call-parser")
     if not parser or "tool-parser-plugin" in s.options:
         return
-    if kind(s) and parser not in ("kimi_k2", "auto"):
+    if kind(s) and parser not in ("kimi_k2", "auto", "kimi"):
         yield Breach(
             options=("tool-call-parser",),
             found=f"{parser} for {kind(s)}",
@@ -70,7 +111,8 @@ def _reasoning_parser(s: Subject) -> Iterator[Breach]:
     parser, here = s.text("reasoning-parser"), kind(s)
     if not parser or "reasoning-parser-plugin" in s.options:
         return
-    if here and parser not in ("kimi_k2", "auto"):
+    unknown = s.engine == "vllm" and parser == "kimi"
+    if here and parser not in ("kimi_k2", "auto") and not unknown:
         yield Breach(
             options=("reasoning-parser",),
             found=f"{parser} for {here}",
@@ -85,7 +127,8 @@ def _reasoning_parser(s: Subject) -> Iterator[Breach]:
 
 
 def _no_reasoning(s: Subject) -> Iterator[Breach]:
-    if s.text("reasoning-parser") == "kimi_k2" and kind(s) in ("kimi-k2-instruct", "kimi-k2-base"):
+    unknown = s.engine == "vllm" and not within(s.release, since="0.11.2")
+    if not unknown and s.text("reasoning-parser") == "kimi_k2" and kind(s) in ("kimi-k2-instruct", "kimi-k2-base"):
         yield Breach(
             options=("reasoning-parser",),
             found=f"a reasoning parser for {kind(s)}, which does not think aloud",
@@ -122,6 +165,17 @@ def _quantization_flag(s: Subject) -> Iterator[Breach]:
             wanted=right,
             fix="leave it out: it comes from the checkpoint",
             edit=s.edit("quantization"),
+        )
+
+
+def _half_precision(s: Subject) -> Iterator[Breach]:
+    if s.text("dtype") in ("float32", "float") and s.model and s.model.quantization == "fp8-block":
+        yield Breach(
+            options=("dtype",),
+            found=f"{s.text('dtype')} with {s.model.name}, whose weights are FP8",
+            wanted="bfloat16 or auto",
+            fix="leave it out",
+            edit=s.edit("dtype"),
         )
 
 
@@ -169,9 +223,43 @@ RULES: tuple[Rule, ...] = (
         name="model-quantization",
         engines=TRTLLM,
         title="an INT4 checkpoint of compressed-tensors on TensorRT-LLM",
-        why="TensorRT-LLM has no loader for it",
-        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/quantization/mode.py; docs/source/deployment-guide",
+        why="it reads compressed-tensors of 8 bits alone",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/_torch/model_config.py",
         check=_int4_trtllm,
+    ),
+    Rule(
+        name="model-release",
+        engines=TRTLLM,
+        below="1.3.0rc1",
+        title="Kimi-K2.5 on a TensorRT-LLM without its class",
+        why="its text model came in March 2026, as NVFP4 alone",
+        source="NVIDIA/TensorRT-LLM#11816",
+        check=_k25_trtllm,
+    ),
+    Rule(
+        name="nvfp4-gpu",
+        engines=TRTLLM,
+        title="an NVFP4 checkpoint on a GPU that has no FP4",
+        why="only Blackwell has FP4 tensor cores",
+        source="tensorrt_llm 1.3.0rc3, docs/source/deployment-guide",
+        check=_nvfp4,
+    ),
+    Rule(
+        name="tool-parser-model",
+        engines=TRTLLM,
+        title="a parser of tool calls that is another model's",
+        why="tool calls come back as plain text",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/serve/tool_parser",
+        check=_trtllm_tool_parser,
+    ),
+    Rule(
+        name="reasoning-parser-release",
+        engines=TRTLLM,
+        below="1.4",
+        title="Kimi's parser of reasoning on a release without it",
+        why="1.3.0rc3 knows deepseek-r1, qwen3 and nano-v3; kimi_k2 and kimi_k25 came later",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/reasoning_parser.py",
+        check=_trtllm_reasoning_parser,
     ),
     Rule(
         name="tool-parser-model",
@@ -213,6 +301,14 @@ RULES: tuple[Rule, ...] = (
         why="ValueError: the method in the model's config does not match the argument",
         source="vllm 0.19.1, vllm/config/model.py: _verify_quantization",
         check=_quantization_flag,
+    ),
+    Rule(
+        name="dtype-quantization",
+        engines=VLLM | SGLANG,
+        title="32-bit activations with FP8 weights",
+        why="ValueError: float32 is not among the types that the method's kernels take",
+        source="vllm 0.19.1, vllm/config/vllm.py: _get_quantization_config",
+        check=_half_precision,
     ),
     Rule(
         name="encoder-of-text-model",

@@ -141,7 +141,7 @@ def _data_address(s: Subject) -> Iterator[Breach]:
 
 def _headless(s: Subject) -> Iterator[Breach]:
     nodes, rank, p = s.number("nnodes"), s.number("node-rank"), s.parallelism
-    if not s.commanded or not nodes or nodes < 2 or rank is None or p is None or p.data > 1:
+    if not s.commanded or not nodes or nodes < 2 or rank is None or rank >= nodes or p is None or p.data > 1:
         return
     if rank > 0 and not s.given("headless"):
         yield Breach(
@@ -173,7 +173,7 @@ def _interfaces(s: Subject) -> Iterator[Breach]:
 
 
 def _localhost(s: Subject) -> Iterator[Breach]:
-    host = s.options.get("host", "127.0.0.1" if s.engine != "vllm" else "")
+    host = s.text("host") if "host" in s.options else "127.0.0.1"
     if s.commanded and s.published and host in LOCAL and (s.number("node-rank") or 0) == 0:
         yield Breach(
             options=("host",),

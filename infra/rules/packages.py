@@ -3,103 +3,14 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from infra.rules.distributions import CLAUSE, PYTHON, REQUIRES, installed, pinned, satisfies
 from infra.rules.gpus import uses_ray
 from infra.rules.release import key
 from infra.rules.rule import VLLM, Breach, Rule
 from infra.rules.script import Flaw, Script, ScriptRule, Step
 from infra.rules.subject import Subject
 
-_REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)(\[[\w,. -]*\])?\s*((?:[=<>!~]=?=?[^;@ ]+)?)(?:[;@ ].*)?")
-_CLAUSE = re.compile(r"(===?|<=|>=|!=|~=|<|>)\s*([0-9][\w.*]*)")
-_INSTALLERS = (("pip", "install"), ("pip3", "install"), ("uv", "add"), ("conda", "install"), ("mamba", "install"))
-_WITH_VALUE = frozenset(
-    {
-        "-c",
-        "-f",
-        "-i",
-        "-n",
-        "-p",
-        "-r",
-        "-t",
-        "--channel",
-        "--extra-index-url",
-        "--find-links",
-        "--index-url",
-        "--name",
-    }
-    | {"--constraint", "--prefix", "--python", "--requirement", "--target", "--torch-backend", "--index"}
-)
-
-REQUIRES: Mapping[tuple[str, str], Mapping[str, str]] = {
-    ("vllm", "0.10.0"): {"transformers": ">=4.53.2", "torch": "==2.7.1", "huggingface-hub": ">=0.33.0"},
-    ("vllm", "0.19.1"): {
-        "transformers": ">=4.56.0,!=5.0.*,!=5.1.*,!=5.2.*,!=5.3.*,!=5.4.*,!=5.5.0",
-        "torch": "==2.10.0",
-    },
-    ("vllm", "0.33.0"): {"transformers": ">=5.16.1,<5.21.0", "torch": "==2.14.0", "huggingface-hub": ">=1.31.0"},
-    ("sglang", "0.4.9.post6"): {"transformers": "==4.54.0", "torch": "==2.7.1"},
-    ("sglang", "0.5.9"): {"transformers": "==4.57.1", "torch": "==2.9.1"},
-    ("sglang", "0.5.10.post1"): {"transformers": "==5.3.0", "torch": "==2.9.1"},
-    ("sglang", "0.5.23"): {"transformers": "==5.19.0", "torch": "==2.14.1"},
-    ("sglang-kt", "0.7.2"): {"torch": "==2.9.1", "transformers-kt": "==5.6.0.post6", "kt-kernel": "==0.7.2"},
-    ("kt-kernel", "0.7.2"): {"torch": "==2.9.1"},
-}
-"""`Requires-Dist` of the wheels, as far as documents pin against it."""
-
-
-def installed(steps: Sequence[Step]) -> dict[str, str]:
-    """What is asked of each distribution that these commands install; extras are keys of their own: "vllm[bench]"."""
-    found: dict[str, str] = {}
-    for step in steps:
-        for word in _requirements(step.words):
-            asked = _REQUIREMENT.fullmatch(word)
-            if asked:
-                name = re.sub(r"[-_.]+", "-", asked[1]).lower()
-                found[name] = asked[3].replace(" ", "") or found.get(name, "")
-                for extra in (asked[2] or "").strip("[]").split(","):
-                    if extra.strip():
-                        found[f"{name}[{extra.strip()}]"] = ""
-    return found
-
-
-def _requirements(words: Sequence[str]) -> Iterator[str]:
-    """The requirements among the words of an installation; nothing where it is none."""
-    names = [word.rpartition("/")[2] for word in words]
-    start = next((n + 2 for n in range(len(names) - 1) if tuple(names[n : n + 2]) in _INSTALLERS), 0)
-    skip = False
-    for given in words[start:] if start else ():
-        word = given.replace(" ", "")
-        if skip or word.startswith("-") or "/" in word or "$" in word or word.endswith((".whl", ".txt", ".")):
-            skip = not skip and word in _WITH_VALUE
-            continue
-        yield word
-
-
-def satisfies(version: str, clauses: str) -> bool:
-    """Whether a version is within `>=4.56,!=5.0.*,<5.6`."""
-    here = key(version)
-    for operator, bound in _CLAUSE.findall(clauses):
-        prefix = bound.removesuffix(".*")
-        same = here == key(bound) if prefix == bound else version == prefix or version.startswith(f"{prefix}.")
-        wrong = {
-            "==": not same,
-            "===": not same,
-            "!=": same,
-            ">=": here < key(bound),
-            "<=": here > key(bound),
-            "<": here >= key(bound),
-            ">": here <= key(bound),
-            "~=": here < key(bound) or not version.startswith(f"{bound.rpartition('.')[0]}."),
-        }[operator]
-        if wrong:
-            return False
-    return True
-
-
-def pinned(asked: str) -> str:
-    """The one version that `==0.19.1` allows; "" where it allows several."""
-    found = re.fullmatch(r"===?([0-9][\w.]*)(?:\+[\w.]+)?", asked)
-    return found[1] if found else ""
+_MADE = re.compile(r"python(?:==?|=)?([23]\.[0-9]{1,2})(?:\.[0-9]+)?")
 
 
 def _ray(s: Subject) -> Iterator[Breach]:
@@ -125,20 +36,24 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+BRINGS_HUB = frozenset({"huggingface-hub", "transformers", "vllm", "sglang", "sglang-kt", "transformers-kt"})
+"""Distributions that come with huggingface_hub; without a pin, with that of today."""
+
+
 def _hub_at_most(asked: Mapping[str, str]) -> str:
     """A version of huggingface_hub that is the newest that the document lets in: "0.33", "0.36", or "" for today's."""
     hub = asked.get("huggingface-hub", "")
     exact = pinned(hub)
     if exact:
         return exact
-    upper = [bound for operator, bound in _CLAUSE.findall(hub) if operator in ("<", "<=", "~=")]
+    upper = [bound for operator, bound in CLAUSE.findall(hub) if operator in ("<", "<=", "~=")]
     if any(key(bound) <= key("1.0") for bound in upper):
         return "0.33" if any(key(bound) <= key("0.34") for bound in upper) else "0.36"
     transformers = asked.get("transformers", "")
     for (engine, release), needs in REQUIRES.items():
         if pinned(asked.get(engine, "")) == release and pinned(needs.get("transformers", "")):
             transformers = needs["transformers"]
-    bounds = [bound for operator, bound in _CLAUSE.findall(transformers) if operator in ("==", "<", "<=", "~=")]
+    bounds = [bound for operator, bound in CLAUSE.findall(transformers) if operator in ("==", "<", "<=", "~=")]
     return "0.36" if any(key(bound) <= key("5.0") for bound in bounds) else ""
 
 
@@ -151,20 +66,25 @@ def _programs(script: Script, name: str) -> Iterator[tuple[Step, int]]:
 
 
 def _hub_cli(script: Script) -> Iterator[Flaw]:
-    newest = _hub_at_most(installed(script.steps))
-    if newest and key(newest) < key("0.34"):
+    asked = installed(script.steps)
+    if not BRINGS_HUB & asked.keys() or _hub_at_most(asked):
         return
-    for step, at in _programs(script, "huggingface-cli"):
-        rest = list(step.words[at + 1 :])
-        if newest or not rest or rest[0].startswith("-"):
-            continue
+    for step, words in _downloads(script):
         yield Flaw(
             place=step.place,
             word="huggingface-cli",
             found="huggingface-cli, and nothing that keeps huggingface_hub below 1.0",
             wanted="hf",
-            fix=f"write {' '.join(_modern(rest))}",
+            fix=f"write {' '.join(_modern(words))}",
         )
+
+
+def _downloads(script: Script) -> Iterator[tuple[Step, list[str]]]:
+    """The uses of huggingface-cli, each with the words after it."""
+    for step, at in _programs(script, "huggingface-cli"):
+        words = list(step.words[at + 1 :])
+        if words and not words[0].startswith("-"):
+            yield step, words
 
 
 def _modern(words: Sequence[str]) -> Iterator[str]:
@@ -181,16 +101,18 @@ def _modern(words: Sequence[str]) -> Iterator[str]:
 
 
 def _hub_cli_old(script: Script) -> Iterator[Flaw]:
-    newest = _hub_at_most(installed(script.steps))
-    if newest and key(newest) >= key("0.34"):
-        for step, at in _programs(script, "huggingface-cli"):
-            yield Flaw(
-                place=step.place,
-                word="huggingface-cli",
-                found=f"huggingface-cli with huggingface_hub {newest}",
-                wanted="hf",
-                fix=f"write {' '.join(_modern(step.words[at + 1 :]))}",
-            )
+    asked = installed(script.steps)
+    newest = _hub_at_most(asked)
+    if (newest and key(newest) < key("0.34")) or (not newest and BRINGS_HUB & asked.keys()):
+        return
+    for step, words in _downloads(script):
+        yield Flaw(
+            place=step.place,
+            word="huggingface-cli",
+            found=f"huggingface-cli with huggingface_hub {newest}" if newest else "huggingface-cli",
+            wanted="hf",
+            fix=f"write {' '.join(_modern(words))}",
+        )
 
 
 def _hf_too_new(script: Script) -> Iterator[Flaw]:
@@ -255,6 +177,34 @@ def _outside(script: Script) -> Iterator[Flaw]:
                 )
 
 
+def _python(script: Script) -> Iterator[Flaw]:
+    asked = installed(script.steps)
+    made = [(version, step.place) for step in script.steps for version in _pythons(step.words)]
+    if len({version for version, _ in made}) != 1:
+        return
+    version, place = made[0]
+    for (engine, release), wanted in PYTHON.items():
+        if pinned(asked.get(engine, "")) == release and not satisfies(version, wanted):
+            yield Flaw(
+                place=place,
+                word=f"python={version}",
+                found=f"Python {version} for {engine} {release}",
+                wanted=f"Python {wanted}",
+                fix="make the environment with Python 3.12",
+            )
+
+
+def _pythons(words: Sequence[str]) -> Iterator[str]:
+    """The Python versions of the environments that a command makes."""
+    if "create" in words or "venv" in words:
+        for n, word in enumerate(words):
+            found = _MADE.fullmatch(word.rpartition("/")[2])
+            if found:
+                yield found[1]
+            elif word in ("--python", "-p") and re.fullmatch(r"3\.[0-9]+", words[n + 1] if n + 1 < len(words) else ""):
+                yield words[n + 1]
+
+
 def _router(script: Script) -> Iterator[Flaw]:
     asked = installed(script.steps)
     for step in script.steps:
@@ -280,8 +230,8 @@ SCRIPT_RULES: tuple[ScriptRule, ...] = (
     ScriptRule(
         name="huggingface-cli-deprecated",
         level="warning",
-        title="huggingface-cli with huggingface_hub 0.34 to 0.36",
-        why="it prints that it is deprecated, and ignores --local-dir-use-symlinks",
+        title="huggingface-cli with huggingface_hub 0.34 to 0.36, or with one that is not known",
+        why="from 0.34 it says that it is deprecated and ignores --local-dir-use-symlinks; from 1.0 it is not there",
         source="huggingface_hub 0.34.4, 0.36.2: console scripts",
         check=_hub_cli_old,
     ),
@@ -312,6 +262,13 @@ SCRIPT_RULES: tuple[ScriptRule, ...] = (
         why="pip refuses to install the two together, or replaces what the engine was built against",
         source="Requires-Dist of the engine's wheel",
         check=_outside,
+    ),
+    ScriptRule(
+        name="python-version",
+        title="an environment of a Python that the pinned engine does not support",
+        why="pip finds no such release for that Python",
+        source="Requires-Python of the engine's wheel",
+        check=_python,
     ),
     ScriptRule(
         name="router-installed",

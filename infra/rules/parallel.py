@@ -63,6 +63,13 @@ def _redundant(s: Subject) -> int | None:
     return 0
 
 
+def _positive(s: Subject) -> Iterator[Breach]:
+    for name in (*TENSOR, *PIPELINE, *DATA, "ep-size", "ep_size", "nnodes", "decode-context-parallel-size"):
+        size = s.number(name)
+        if size is not None and size < 1:
+            yield Breach(options=(name,), found=str(size), wanted="a number above 0")
+
+
 def _experts(s: Subject) -> Iterator[Breach]:
     ranks, redundant = _expert_ranks(s), _redundant(s)
     experts = s.model.architecture.experts if s.model else 0
@@ -141,7 +148,9 @@ def _no_experts(s: Subject) -> Iterator[Breach]:
 
 def _context_parallel(s: Subject) -> Iterator[Breach]:
     p, size = s.parallelism, s.number("decode-context-parallel-size")
-    if p and size is not None and (size < 1 or p.tensor % size):
+    if s.count("prefill-context-parallel-size", 1) != 1:
+        return  # then decode context ranks may span both
+    if p and size is not None and size > 0 and p.tensor % size:
         yield Breach(
             options=("decode-context-parallel-size",),
             found=f"{size} for a tensor size of {p.tensor}",
@@ -175,6 +184,13 @@ def _ep_divides_tp(s: Subject) -> Iterator[Breach]:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        name="sizes-positive",
+        title="a size of parallelism that is not above 0",
+        why="it is a number of ranks or nodes",
+        source="vllm 0.33.0, vllm/config/parallel.py: ge=1",
+        check=_positive,
+    ),
     Rule(
         name="heads-divisible",
         title="a tensor size that does not divide the attention heads",

@@ -1,13 +1,16 @@
 """Which model of the catalogue a repository's name or a path means, where that is certain."""
 
+from __future__ import annotations
+
 import re
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hosts.errors import InputError
-from infra import model
-from infra.model import Model
+if TYPE_CHECKING:
+    from infra.model import Model
 
+MODELS = Path(__file__).parents[1] / "models"
 _REPO = re.compile(r"^repo:[ \t]*['\"]?([^'\"\s#]+)", re.MULTILINE)
 FAMILIES = ("kimi-k2.5", "kimi-k2-thinking", "kimi-k2-instruct", "kimi-k2-base", "kimi-k2")
 """Beginnings of names, longest first: a quantised copy is of the family and is no model of the catalogue."""
@@ -30,7 +33,7 @@ MAKERS = frozenset(
 
 
 @cache
-def catalogue(folder: Path = model.MODELS) -> dict[str, str]:
+def catalogue(folder: Path = MODELS) -> dict[str, str]:
     """The names of models by their repository and its last part, in lower case."""
     found: dict[str, str] = {}
     for path in sorted(folder.glob("*.yaml")):
@@ -52,6 +55,9 @@ def recognise(text: str) -> Model | None:
     found = catalogue().get(name if is_repo else last)
     if not found:
         return None
+    from hosts.errors import InputError  # noqa: PLC0415 - brings YAML, and is for recognised models alone
+    from infra import model  # noqa: PLC0415
+
     try:
         return model.load(found)
     except InputError:

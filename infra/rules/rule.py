@@ -28,6 +28,8 @@ class Breach:
     edit: Edit | None = None
     place: str = ""
     """Where no option stands: "" is the subject's own place."""
+    word: str | None = None
+    """What is wrong, as it is written, where that is no option."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class Rule:
                     level=self.level,
                     rule=self.name,
                     where=breach.place or subject.where(*breach.options),
-                    token=subject.token(option) if option else None,
+                    token=subject.token(option) if option else breach.word,
                     found=breach.found,
                     wanted=breach.wanted,
                     why=breach.why or self.why,

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from infra.rules.release import within
 from infra.rules.rule import SGLANG, Breach, Rule
 from infra.rules.subject import Subject
 
+NEWER = "0.5.11"
+"""From here on what 0.5.23 was read to allow may be allowed."""
 _CHECK = "sglang 0.5.9, sglang/srt/server_args.py: check_server_args"
 
 
@@ -19,7 +22,8 @@ def _shared(s: Subject) -> bool:
 
 
 def _overlap(s: Subject) -> Iterator[Breach]:
-    if s.given("enable-two-batch-overlap") and not _a2a(s):
+    without = within(s.release, since=NEWER) and _shared(s)
+    if s.given("enable-two-batch-overlap") and not _a2a(s) and not without:
         yield Breach(
             options=("enable-two-batch-overlap",),
             found="--enable-two-batch-overlap without an all-to-all back end",
@@ -37,6 +41,38 @@ def _deepep_mode(s: Subject) -> Iterator[Breach]:
             wanted="--moe-a2a-backend deepep beside it",
             fix="add --moe-a2a-backend deepep, or leave it out",
             edit=s.edit("moe-a2a-backend", add=(("--moe-a2a-backend", "deepep"),)),
+        )
+
+
+def _graph_sizes(s: Subject) -> int | None:
+    """The largest batch that CUDA graphs are captured for, where that is given."""
+    for name in ("cuda-graph-bs", "cuda-graph-bs-decode"):
+        sizes = s.options.get(name)
+        listed = [size for size in sizes if isinstance(size, int)] if isinstance(sizes, tuple | list) else []
+        if listed:
+            return max(listed)
+        if isinstance(sizes, int):
+            return sizes
+    return s.number("cuda-graph-max-bs")
+
+
+def _dispatch(s: Subject) -> Iterator[Breach]:
+    given = s.env.get("SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK", "")
+    if not given.isdigit() or not _a2a(s):
+        return
+    limit, captured = int(given), _graph_sizes(s)
+    if limit > 1024:
+        yield Breach(
+            found=f"SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK={limit}",
+            wanted="at most 1024",
+            why="SGLang asserts it",
+        )
+    elif captured and captured > limit and s.options.get("deepep-mode", "auto") in ("auto", "low_latency"):
+        yield Breach(
+            options=("cuda-graph-bs", "cuda-graph-bs-decode", "cuda-graph-max-bs"),
+            found=f"batches of {captured}, of which a rank may send {limit}",
+            wanted=f"SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK of at least {captured}",
+            fix=f"set it to {captured}" if captured <= 1024 else None,
         )
 
 
@@ -65,7 +101,8 @@ def _attention_alone(s: Subject) -> Iterator[Breach]:
 
 def _dense_size(s: Subject) -> Iterator[Breach]:
     size = s.number("moe-dense-tp-size")
-    if size is not None and size != 1:
+    whole = s.parallelism.tensor if s.parallelism and within(s.release, since=NEWER) else 1
+    if size is not None and size not in (1, whole):
         yield Breach(
             options=("moe-dense-tp-size",),
             found=str(size),
@@ -138,7 +175,7 @@ RULES: tuple[Rule, ...] = (
         engines=SGLANG,
         since="0.5.9",
         title="two-batch overlap without an all-to-all back end",
-        why="ValueError: moe_a2a_backend cannot be 'none'",
+        why="ValueError: moe_a2a_backend cannot be 'none' (0.5.23 takes DP attention instead)",
         source=_CHECK,
         check=_overlap,
     ),
@@ -150,6 +187,14 @@ RULES: tuple[Rule, ...] = (
         why="it is read only by the DeepEP back end",
         source="sglang 0.5.9, sglang/srt/server_args.py: _handle_a2a_moe",
         check=_deepep_mode,
+    ),
+    Rule(
+        name="deepep-dispatch",
+        engines=SGLANG,
+        title="larger batches than DeepEP's buffers take",
+        why="the low-latency kernels send at most SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK tokens a rank",
+        source="sglang 0.5.9, sglang/srt/layers/moe/token_dispatcher/deepep.py",
+        check=_dispatch,
     ),
     Rule(
         name="dp-lm-head",
@@ -172,13 +217,14 @@ RULES: tuple[Rule, ...] = (
         name="dense-tensor-size",
         engines=SGLANG,
         title="a tensor size of the dense layers other than 1",
-        why="SGLang asserts: moe_dense_tp_size only support 1 and None currently",
+        why="SGLang asserts that it is 1; 0.5.23 takes the tensor size too",
         source=_CHECK,
         check=_dense_size,
     ),
     Rule(
         name="mixed-chunk-pipeline",
         engines=SGLANG,
+        below=NEWER,
         title="mixed chunks with a pipeline",
         why="SGLang asserts against it",
         source=_CHECK,

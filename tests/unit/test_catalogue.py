@@ -22,6 +22,7 @@ EXPECTED: dict[str, set[tuple[str, str]]] = {
     "dgx-h200": {LOCK},
     "eagle3-3node": {IMAGE, PLAN_ONLY},
     "h100-k2-vllm-tp16": {LOCK},
+    "h100-k25-sglang-tp16": {LOCK},
     "h100-k25-vllm-dp16-ep": {LOCK},
     "h100-k25-vllm-tp16": {LOCK},
     "h100-k25-vllm-tp8-pp2": {LOCK},
@@ -205,14 +206,15 @@ def test_a_namespace_with_the_documents_quota_is_refused(tmp_path: Path) -> None
 
 def test_what_a_queue_never_starts_is_refused(tmp_path: Path) -> None:
     text = (fleet.INVENTORY / "dgx-h200.yaml").read_text()
-    (tmp_path / "dgx-h200.yaml").write_text(f"limits: {{max_time: '12:00:00', gpus: 4, cpus: 64}}\n{text}")
+    (tmp_path / "dgx-h200.yaml").write_text(
+        f"limits: {{max_time: '12:00:00', gpus: 4, cpus: 64, memory_mib: 1000000}}\n{text}"
+    )
     file = spec.STACKS / "Pulumi.dgx-h200.yaml"
     with pytest.raises(InputError) as caught:
         spec.parse("dgx-h200", load_yaml(file), str(file), inventory=tmp_path)
     errors = [p for p in caught.value.problems if p.level == "error"]
-    assert [(p.where, p.rule) for p in errors] == [
-        ("$.launcher.time", "limits"), ("$.launcher.gpus", "limits"), ("$.launcher.cpus", "limits"),
-    ]  # fmt: skip
+    wheres = ["$.launcher.time", "$.launcher.gpus", "$.launcher.cpus", "$.launcher.mem"]
+    assert [(p.where, p.rule) for p in errors] == [(where, "limits") for where in wheres]
     assert "1440 minutes, wanted at most 720" in str(errors[0])
 
 

@@ -9,7 +9,6 @@ from hosts import fleet
 from hosts.errors import InputError
 from hosts.schema import load_yaml
 from infra import spec
-from infra.asked import gib
 from infra.proof import prove
 from tests.unit.test_catalogue import EXPECTED, read, refused
 
@@ -95,11 +94,3 @@ def test_amx_is_refused_on_machines_without_it(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         spec.parse("k2-ktransformers-amx", load_yaml(file), str(file), inventory=tmp_path)
     assert "$.engine.args.kt-method" in {p.where for p in caught.value.problems if p.level == "error"}
-
-
-@pytest.mark.parametrize(
-    ("size", "wanted"),
-    [("1800G", 1800), ("850Gi", 850), ("512000M", 500), ("2T", 2048), ("1024", 1), ("0", 0), ("", 0)],
-)
-def test_sizes(size: str, wanted: float) -> None:
-    assert gib(size) == wanted

@@ -76,6 +76,8 @@ WRONG: list[tuple[str, object, str, str]] = [
     ("roles", {"prefill": {}}, "$.roles", "vllm has no roles"),
     ("router", {"name": "nginx", "release": "1"}, "$.router.name", "one of sglang-router"),
     ("draft", "kimi-k3", "$.draft", "a model with a file in infra/models/"),
+    ("draft", "kimi-k2", "$.draft", "another model than slipway:model"),
+    ("engine.name", {"a": 1}, "$.engine.name", "one of vllm"),
     ("draft", "tiny-kimi-k2", "$.draft", "engine.args.speculative-config"),
     ("launcher.port", 22, "$.launcher.port", "from 1024 to"),
     ("launcher.shm", "lots", "$.launcher.shm", "text like"),

@@ -121,11 +121,11 @@ def test_how_a_value_is_written(name: str, value: Argument, words: list[str]) ->
 
 
 REFUSED: list[tuple[str, Argument, str]] = [
-    ("swap-space", 32, "the last release read that has it is 0.17.1, 0.18.1 has not"),
+    ("swap-space", 32, "the last release read that has it is 0.17.1, 0.18.0 has not"),
     ("swap-space", 32, "kv-offloading-size GIB kv-offloading-backend native"),
     ("skip-non-local-expert-weights", True, "no release that was read has it"),
     ("skip-non-local-expert-weights", True, "enable-ep-weight-filter"),
-    ("numa-bind", True, "it came after this release; 0.22.1 has it"),
+    ("numa-bind", True, "it came after this release; 0.20.0 has it"),
     ("max-model-length", 4096, "did you mean max-model-len?"),
     ("max_model_len", 4096, "did you mean max-model-len?"),
     ("speculative-config.method", "eagle3", "an option of vllm 0.19.1"),

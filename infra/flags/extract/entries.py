@@ -2,26 +2,36 @@
 
 import ast
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from infra.flags.extract.kwargs import NOTE
 from infra.flags.extract.records import shown
 from infra.flags.extract.run import Interpreter
-from infra.flags.extract.values import Added, ClassRef, FunctionRef, Member, Opaque
+from infra.flags.extract.values import Added, ClassRef, FunctionRef, Known, Member, Opaque
 
 _KINDS = {
-    "int": "int", "float": "float", "str": "text", "json.loads": "json", "parse_type(json.loads)": "json",
-    "human_readable_int": "size", "human_readable_int_or_auto": "size-or-auto", "union_dict_and_str": "json-or-text",
-    "json_list_type": "json", "nullable_str": "text", "dataclass": "json", "bool": "text", "Path": "text", "parse_reasoning_parser": "text",
-}  # fmt: skip
+    "int": "int",
+    "float": "float",
+    "str": "text",
+    "json.loads": "json",
+    "parse_type(json.loads)": "json",
+    "human_readable_int": "size",
+    "human_readable_int_or_auto": "size-or-auto",
+    "union_dict_and_str": "json-or-text",
+    "json_list_type": "json",
+    "nullable_str": "text",
+    "dataclass": "json",
+    "bool": "text",
+    "Path": "text",
+    "parse_reasoning_parser": "text",
+}
 _ENABLE = {"--enable-": "--disable-", "--disable-": "--enable-"}
 
 
 def entries(
     interpreter: Interpreter, added: Iterable[Added], *, pairs: bool = False, size: str = "size"
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """The flags and the positionals; `pairs` says that `--disable-x` turns `--enable-x` off, `size` what suffixes mean."""
-    flags: dict[str, dict[str, Any]] = {}
+) -> tuple[dict[str, dict[str, Known]], dict[str, str]]:
+    """Flags and positionals; `pairs`: `--disable-x` turns `--enable-x` off, `size`: what suffixes mean."""
+    flags: dict[str, dict[str, Known]] = {}
     positionals: dict[str, str] = {}
     for one in added:
         if not one.names:
@@ -42,10 +52,10 @@ def entries(
     return dict(sorted(flags.items())), positionals
 
 
-def _entry(interpreter: Interpreter, added: Added, *, pairs: bool, size: str) -> dict[str, Any]:
+def _entry(interpreter: Interpreter, added: Added, *, pairs: bool, size: str) -> dict[str, Known]:
     keywords = added.keywords
-    note: Mapping[str, Any] = keywords.get(NOTE) or {}
-    entry: dict[str, Any] = _action(interpreter, added, pairs=pairs)
+    note: Mapping[str, Known] = keywords.get(NOTE) or {}
+    entry: dict[str, Known] = _action(interpreter, added, pairs=pairs)
     if "kind" not in entry or entry["kind"] == "lora":
         entry = {**_typed(keywords, note, size), **entry}
     default = shown(_plain(keywords.get("default")))
@@ -64,7 +74,7 @@ def _entry(interpreter: Interpreter, added: Added, *, pairs: bool, size: str) ->
     return entry
 
 
-def _action(interpreter: Interpreter, added: Added, *, pairs: bool) -> dict[str, Any]:
+def _action(interpreter: Interpreter, added: Added, *, pairs: bool) -> dict[str, Known]:  # noqa: PLR0911 - one a kind
     action = added.keywords.get("action")
     text = repr(action) if not isinstance(action, str) else action
     if action is None or text == "store":
@@ -95,12 +105,12 @@ def _negatives(names: Iterable[str], *, pairs: bool) -> list[str]:
     return found
 
 
-def _custom(interpreter: Interpreter, action: ClassRef, added: Added) -> dict[str, Any]:
+def _custom(interpreter: Interpreter, action: ClassRef, added: Added) -> dict[str, Known]:
     """An action class of the package: whether it takes a value, what it says instead, what it refuses."""
     keywords = added.keywords
-    entry: dict[str, Any] = {}
+    entry: dict[str, Known] = {}
     init = interpreter.method(action, "__init__")
-    nargs = keywords.get("nargs", _parameter(interpreter, init, "nargs"))
+    nargs = keywords.get("nargs", _parameter(init, "nargs"))
     if nargs == 0:
         entry["kind"] = "switch"
     if "Deprecated" in action.node.name:
@@ -119,7 +129,7 @@ def _message(node: ast.FunctionDef) -> str:
     return max(texts, key=len, default="it is refused")
 
 
-def _parameter(interpreter: Interpreter, function: FunctionRef | None, name: str) -> Any:
+def _parameter(function: FunctionRef | None, name: str) -> Known:
     if function is None:
         return None
     spec = function.node.args
@@ -129,8 +139,8 @@ def _parameter(interpreter: Interpreter, function: FunctionRef | None, name: str
     return node.value if isinstance(node, ast.Constant) else None
 
 
-def _typed(keywords: Mapping[str, Any], note: Mapping[str, Any], size: str) -> dict[str, Any]:
-    entry: dict[str, Any] = {}
+def _typed(keywords: Mapping[str, Known], note: Mapping[str, Known], size: str) -> dict[str, Known]:  # noqa: C901
+    entry: dict[str, Known] = {}
     converter = keywords.get("type")
     text = "str" if converter is None else converter.text if isinstance(converter, Opaque) else repr(converter)
     if text.startswith("optional_type("):
@@ -155,13 +165,16 @@ def _typed(keywords: Mapping[str, Any], note: Mapping[str, Any], size: str) -> d
     nargs = keywords.get("nargs")
     if nargs is not None and not isinstance(nargs, Opaque):
         entry["many"] = {"+": "words", "*": "any", "?": "maybe"}.get(str(nargs), str(nargs))
+    known = _choices(keywords.get("metavar")) or list(note.get("names") or ())
+    if known and kind == "text":
+        entry["registered"] = known
     choices = _choices(keywords.get("choices"))
     if choices and kind != "any":
         entry["choices"] = choices
     return entry
 
 
-def _choices(value: Any) -> list[str]:
+def _choices(value: Known) -> list[str]:
     items = list(value) if isinstance(value, list | tuple | set | dict | frozenset) else []
     if type(value).__name__.startswith("dict_"):
         items = list(value)
@@ -172,6 +185,6 @@ def _choices(value: Any) -> list[str]:
     return sorted(names) if isinstance(value, set | frozenset) else names
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Known) -> Known:
     """An enum's member as what it holds."""
     return value.value if isinstance(value, Member) and isinstance(value.value, str) else value

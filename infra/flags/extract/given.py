@@ -26,7 +26,7 @@ def converted(data: Mapping[str, Any], *, parser: str, release: str, engine: str
         "command": data["command"],
         "source": data["source"],
         "parser": parser,
-        "positionals": {name: "1" for name in data.get("arguments", ())},
+        "positionals": {"model": "1"} if engine == "trtllm" else {},
         "traits": ["serve-optional"] if engine == "trtllm" else [],
     }
     if "yaml_keys" in data:
@@ -77,7 +77,7 @@ def _class(fields: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
     return {"keys": keys, "closed": True}
 
 
-def shape_of(text: str, known: Mapping[str, Any]) -> Shape:
+def shape_of(text: str, known: Mapping[str, Any]) -> Shape:  # noqa: PLR0911 - one a form of annotation
     """The shape of an annotation that is given as text."""
     text = text.strip()
     inner = re.fullmatch(r"(\w+)\[(.*)\]", text, re.DOTALL)

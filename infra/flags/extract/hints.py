@@ -14,9 +14,15 @@ _PLAIN = ("int", "float", "str", "bool")
 _LISTS = ("list", "List", "Sequence", "Iterable", "tuple", "Tuple", "set", "Set", "frozenset")
 _DICTS = ("dict", "Dict", "Mapping", "MutableMapping", "OrderedDict", "defaultdict")
 _NUMBERS = {
-    "PositiveInt": ("int", ">0"), "NonNegativeInt": ("int", ">=0"), "NegativeInt": ("int", "<0"), "PositiveFloat": ("float", ">0"),
-    "NonNegativeFloat": ("float", ">=0"), "StrictInt": ("int", ""), "StrictBool": ("bool", ""), "StrictStr": ("str", ""),
-}  # fmt: skip
+    "PositiveInt": ("int", ">0"),
+    "NonNegativeInt": ("int", ">=0"),
+    "NegativeInt": ("int", "<0"),
+    "PositiveFloat": ("float", ">0"),
+    "NonNegativeFloat": ("float", ">=0"),
+    "StrictInt": ("int", ""),
+    "StrictBool": ("bool", ""),
+    "StrictStr": ("str", ""),
+}
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -56,7 +62,9 @@ class Annotated:
         return next((one for one in self.hints if one.kind == kind), None)
 
 
-def followed(interpreter: Interpreter, module: Module, node: ast.expr, depth: int = 0) -> Annotated:
+def followed(  # noqa: PLR0911 - one return a form of annotation
+    interpreter: Interpreter, module: Module, node: ast.expr, depth: int = 0
+) -> Annotated:
     """The alternatives of an annotation."""
     if depth > 15:
         return Annotated((Hint("any"),))
@@ -74,7 +82,9 @@ def followed(interpreter: Interpreter, module: Module, node: ast.expr, depth: in
     return Annotated((Hint("any"),))
 
 
-def _subscript(interpreter: Interpreter, module: Module, node: ast.Subscript, depth: int) -> Annotated:
+def _subscript(  # noqa: PLR0911 - one return a form of annotation
+    interpreter: Interpreter, module: Module, node: ast.Subscript, depth: int
+) -> Annotated:
     name = ast.unparse(node.value).rpartition(".")[2]
     parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     if name == "Optional":
@@ -107,7 +117,9 @@ def _subscript(interpreter: Interpreter, module: Module, node: ast.Subscript, de
     return Annotated((Hint("other"),))
 
 
-def _name(interpreter: Interpreter, module: Module, node: ast.Name | ast.Attribute, depth: int) -> Annotated:
+def _name(  # noqa: PLR0911 - one return a form of annotation
+    interpreter: Interpreter, module: Module, node: ast.Name | ast.Attribute, depth: int
+) -> Annotated:
     name = ast.unparse(node).rpartition(".")[2]
     if isinstance(node, ast.Name):
         found = interpreter.program.find(module, name)
@@ -151,11 +163,11 @@ def limits_of(node: ast.expr | None) -> str:
         "Interval",
     ):
         return ""
-    found = []
-    for one in node.keywords:
-        if one.arg in _BOUNDS and isinstance(one.value, ast.Constant | ast.UnaryOp):
-            found.append(f"{_BOUNDS[one.arg]}{ast.unparse(one.value)}")
-    return " ".join(found)
+    return " ".join(
+        f"{_BOUNDS[one.arg]}{ast.unparse(one.value)}"
+        for one in node.keywords
+        if one.arg in _BOUNDS and isinstance(one.value, ast.Constant | ast.UnaryOp)
+    )
 
 
 def shape(annotated: Annotated, classes: "dict[str, ClassRef]", *, nullable: bool = False) -> Shape:
@@ -174,7 +186,7 @@ def shape(annotated: Annotated, classes: "dict[str, ClassRef]", *, nullable: boo
     return shapes[0] if len(shapes) == 1 else shapes or "any"
 
 
-def _shape(hint: Hint, classes: "dict[str, ClassRef]") -> Shape:
+def _shape(hint: Hint, classes: "dict[str, ClassRef]") -> Shape:  # noqa: PLR0911 - one a kind of hint
     if hint.kind in (*_PLAIN, "none"):
         return hint.kind
     if hint.kind == "literal":

@@ -1,30 +1,41 @@
 """vLLM's `get_kwargs`: what a field's type makes of its command-line option, release by release."""
 
 import ast
-from typing import Any
 
 from infra.flags.extract.hints import Annotated, Hint, shape
 from infra.flags.extract.program import Module
-from infra.flags.extract.records import NO_DEFAULT, fields
+from infra.flags.extract.records import NO_DEFAULT, fields, validated
 from infra.flags.extract.run import Frame, Interpreter
-from infra.flags.extract.values import ClassRef, Opaque
+from infra.flags.extract.values import ClassRef, Known, Opaque
 
 NOTE = "slipway"
 """The key under which facts about the field travel through the keywords of `add_argument`."""
 
 
-def get_kwargs(interpreter: Interpreter, cls: ClassRef, rules: "Rules") -> dict[str, dict[str, Any]]:
+def get_kwargs(interpreter: Interpreter, cls: ClassRef, rules: "Rules") -> dict[str, dict[str, Known]]:
     """The keywords for `add_argument` of each field of a class."""
-    made: dict[str, dict[str, Any]] = {}
+    made: dict[str, dict[str, Known]] = {}
+    free, nullable = validated(interpreter, cls)
     for name, one in fields(interpreter, cls).items():
         hints = Annotated(rules.folded(one.annotation.hints), one.annotation.limits, one.annotation.skipped)
         keywords = rules.keywords(name, hints)
         keywords["default"] = None if one.default is NO_DEFAULT else one.default
         classes: dict[str, ClassRef] = {}
-        note = {"limits": one.limits, "shape": shape(one.annotation, classes), "classes": classes, "source": one.source}
+        kind = "any" if name in free else shape(one.annotation, classes, nullable=name in nullable)
+        limits = "" if name in free else one.limits
+        note = {"limits": limits, "shape": kind, "classes": classes, "names": _names(interpreter, one.annotation)}
         keywords[NOTE] = note
         made[name] = keywords
     return made
+
+
+def _names(interpreter: Interpreter, annotation: Annotated) -> list[str]:
+    """The members of an enum that the option's text is looked up in."""
+    for hint in annotation.hints:
+        bases = [ast.unparse(base) for base in hint.cls.node.bases] if hint.cls is not None else []
+        if hint.cls is not None and any(base.endswith("Enum") and "Int" not in base for base in bases):
+            return [member.name for member in interpreter.members(hint.cls)]
+    return []
 
 
 class Rules:
@@ -46,7 +57,7 @@ class Rules:
         node = self._module.names.get("_compute_kwargs") or self._module.names.get("get_kwargs")
         if not isinstance(node, ast.FunctionDef):
             return found
-        named: dict[str, Any] = {}
+        named: dict[str, Known] = {}
         for one in ast.walk(node):
             if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
                 named[one.targets[0].id] = self._interpreter.value(Frame(self._module), one.value)
@@ -60,8 +71,8 @@ class Rules:
             right = self._interpreter.value(Frame(self._module, dict(named)), one.test.comparators[0])
             names = [right] if isinstance(right, str) else self._interpreter.items(right) or []
             kinds = [ast.unparse(line.value) for line in one.body if isinstance(line, ast.Assign)]
-            for name in names:
-                found.update({name: kind for kind in kinds if "human_readable" in kind})
+            for kind in kinds:
+                found.update(dict.fromkeys(names, kind) if "human_readable" in kind else {})
         return found
 
     def folded(self, hints: tuple[Hint, ...]) -> tuple[Hint, ...]:
@@ -75,7 +86,7 @@ class Rules:
             for one in hints
         )
 
-    def keywords(self, name: str, hints: Annotated) -> dict[str, Any]:
+    def keywords(self, name: str, hints: Annotated) -> dict[str, Known]:
         """The type, choices and count of one field."""
         found = self._typed(name, hints)
         inner = found.pop("literal", None)
@@ -87,7 +98,7 @@ class Rules:
                 found["choices"] = [*found["choices"], "None"]
         return found
 
-    def _typed(self, name: str, hints: Annotated) -> dict[str, Any]:  # noqa: PLR0911 - the order of tests is the release's
+    def _typed(self, name: str, hints: Annotated) -> dict[str, Known]:  # noqa: PLR0911 - the order of tests is the release's
         record = next((one for one in hints.hints if one.cls is not None and _is_record(one.cls)), None)
         if record is not None and record.cls is not None:
             own = self._interpreter.method(record.cls, "from_cli")
@@ -116,16 +127,16 @@ class Rules:
             return {"type": Opaque("union_dict_and_str" if hints.has("str") or foreign else "json.loads")}
         return {"type": Opaque("str")}
 
-    def _literal(self, literal: Hint, hints: Annotated | None) -> dict[str, Any]:
+    def _literal(self, literal: Hint, hints: Annotated | None) -> dict[str, Known]:
         key = "metavar" if self._metavar and hints is not None and hints.has("str") else "choices"
         kind = type(literal.values[0]).__name__ if literal.values else "str"
         return {"type": Opaque(kind), key: sorted(literal.values)}
 
 
-def _collection(hint: Hint) -> dict[str, Any]:
+def _collection(hint: Hint) -> dict[str, Known]:
     kinds = {one.kind for one in hint.inside}
     count: int | str = hint.values[0] if hint.values else "+"
-    found: dict[str, Any] = {"nargs": count}
+    found: dict[str, Known] = {"nargs": count}
     literal = next((one for one in hint.inside if one.kind == "literal"), None)
     if literal is not None and len(kinds) == 1:
         return {**found, "literal": literal}

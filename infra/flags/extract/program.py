@@ -35,7 +35,9 @@ class Program:
             self.modules[name] = _parsed(name, path, self.sources[path]) if path else None
         return self.modules[name]
 
-    def find(self, module: Module, name: str, depth: int = 0) -> tuple[Module, Definition] | None:
+    def find(  # noqa: PLR0911 - one return a kind of binding
+        self, module: Module, name: str, depth: int = 0
+    ) -> tuple[Module, Definition] | None:
         """Where a name of a module is really defined, through imports."""
         bound = module.names.get(name)
         if depth > 12:
@@ -98,7 +100,9 @@ def _parsed(name: str, path: str, text: str) -> Module:
     return Module(name, path, tree, names, tuple(stars))
 
 
-def _bind(node: ast.stmt, names: dict[str, ast.stmt | ast.expr], stars: list[str], module: Module) -> None:
+def _bind(  # noqa: C901 - one case a kind of statement
+    node: ast.stmt, names: dict[str, ast.stmt | ast.expr], stars: list[str], module: Module
+) -> None:
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         names[node.name] = node
     elif isinstance(node, ast.Assign):

@@ -4,12 +4,11 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from infra.flags.extract.hints import Annotated, followed, limits_of, shape
 from infra.flags.extract.program import Module
 from infra.flags.extract.run import Frame, Interpreter
-from infra.flags.extract.values import ClassRef, Opaque
+from infra.flags.extract.values import ClassRef, Known, Opaque
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Field:
 
     name: str
     annotation: Annotated
-    default: Any
+    default: Known
     """Opaque("") where it has none."""
     limits: str
     source: str
@@ -50,12 +49,12 @@ def _field(interpreter: Interpreter, module: Module, node: ast.AnnAssign) -> Fie
     return Field(node.target.id, annotated, default, limits, f"{module.path}:{node.lineno}", init)
 
 
-def _default(interpreter: Interpreter, module: Module, node: ast.expr | None) -> tuple[Any, bool]:
+def _default(interpreter: Interpreter, module: Module, node: ast.expr | None) -> tuple[Known, bool]:
     if node is None:
         return NO_DEFAULT, True
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("field", "Field", "PydanticField"):
         init = True
-        value: Any = NO_DEFAULT
+        value: Known = NO_DEFAULT
         if node.args:
             value = interpreter.value(Frame(module), node.args[0])
         for one in node.keywords:
@@ -69,14 +68,14 @@ def _default(interpreter: Interpreter, module: Module, node: ast.expr | None) ->
     return interpreter.value(Frame(module), node), True
 
 
-def _made(interpreter: Interpreter, module: Module, node: ast.expr) -> Any:
+def _made(interpreter: Interpreter, module: Module, node: ast.expr) -> Known:
     if isinstance(node, ast.Lambda):
         return interpreter.value(Frame(module), node.body)
     name = ast.unparse(node)
     return {"list": [], "dict": {}, "set": set(), "tuple": ()}.get(name, Opaque(f"{name}()"))
 
 
-def shown(value: Any) -> str | None:
+def shown(value: Known) -> str | None:
     """A default as a table keeps it: text, None where there is none."""
     if value is None or (isinstance(value, Opaque) and not re.fullmatch(r"[A-Z]\w*\(\)", value.text)):
         return None
@@ -89,10 +88,10 @@ def shown(value: Any) -> str | None:
 
 def nested_classes(
     interpreter: Interpreter, roots: Mapping[str, ClassRef], strict: frozenset[str]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Known]]:
     """The table entries of classes and of all classes that their fields name; `strict` ones are made by keywords."""
     waiting = dict(roots)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Known]] = {}
     while waiting:
         name, cls = waiting.popitem()
         if name in found:
@@ -103,12 +102,18 @@ def nested_classes(
     return dict(sorted(found.items()))
 
 
-def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef], is_strict: bool) -> dict[str, Any]:
-    free, nullable = _validated(interpreter, cls)
-    keys: dict[str, Any] = {}
+def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef], is_strict: bool) -> dict[str, Known]:
+    free, nullable = validated(interpreter, cls)
+    keys: dict[str, Known] = {}
     for name, one in fields(interpreter, cls).items():
-        kind = "any" if name in free else shape(one.annotation, inner, nullable=name in nullable)
-        entry: dict[str, Any] = {"shape": kind}
+        kind = shape(one.annotation, inner, nullable=name in nullable) if name not in free else "any"
+        made = next(
+            (hint.cls for hint in one.annotation.hints if hint.cls and hint.cls.node.name == free.get(name)), None
+        )
+        if made is not None:
+            inner.setdefault(made.node.name, made)
+            kind = {"made": made.node.name}
+        entry: dict[str, Known] = {"shape": kind}
         default = shown(one.default)
         if default is not None and len(default) < 60:
             entry["default"] = default
@@ -119,9 +124,12 @@ def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef],
     return {"keys": keys, "closed": extra == "forbid"} if extra else {"keys": keys, "closed": False, "open": True}
 
 
-def _validated(interpreter: Interpreter, cls: ClassRef) -> tuple[set[str], set[str]]:
-    """Fields that a validator of the class's own reads first, and those for which it lets None through."""
-    free: set[str] = set()
+def validated(interpreter: Interpreter, cls: ClassRef) -> tuple[dict[str, str], set[str]]:
+    """Fields that a validator of the class's own reads first, and those for which it lets None through.
+
+    With the first comes the class that the validator makes of a mapping, `PassConfig(**value)`, "" where it makes none.
+    """
+    free: dict[str, str] = {}
     nullable: set[str] = set()
     for one in interpreter.ancestry(cls):
         for node in one.node.body:
@@ -131,12 +139,19 @@ def _validated(interpreter: Interpreter, cls: ClassRef) -> tuple[set[str], set[s
                 mode = next((ast.unparse(key.value) for key in decorator.keywords if key.arg == "mode"), "'after'")
                 names = {str(arg.value) for arg in decorator.args if isinstance(arg, ast.Constant)}
                 if mode == "'before'":
-                    free |= names
+                    free |= dict.fromkeys(names, _made_class(node))
                 elif mode in ("'wrap'", "'plain'"):
                     nullable |= names
                     if "none" not in getattr(node, "name", ""):
-                        free |= names
+                        free |= dict.fromkeys(names, "")
     return free, nullable
+
+
+def _made_class(node: ast.AST) -> str:
+    for one in ast.walk(node):
+        if isinstance(one, ast.Call) and any(keyword.arg is None for keyword in one.keywords):
+            return ast.unparse(one.func)
+    return ""
 
 
 def _extra(interpreter: Interpreter, cls: ClassRef) -> str:

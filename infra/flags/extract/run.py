@@ -1,47 +1,93 @@
-"""A small interpreter for the functions that fill a parser: it follows calls, and both branches where it cannot know."""
+"""A small interpreter for the functions that fill a parser: follows calls, and both branches where it cannot know."""
 
 import ast
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations
-from typing import Any
 
 from infra.flags.extract.program import Definition, Module, Program
-from infra.flags.extract.values import Added, ClassRef, FunctionRef, Made, Member, Opaque, ParserObject
+from infra.flags.extract.values import Added, ClassRef, FunctionRef, Known, Made, Member, Opaque, ParserObject
 
-Hook = Callable[["Interpreter", list[Any], dict[str, Any]], Any]
+Hook = Callable[["Interpreter", list[Known], dict[str, Known]], Known]
 
 _MISSING = object()
 _SAFE_METHODS: Mapping[type, frozenset[str]] = {
     str: frozenset(
-        "replace removeprefix removesuffix lower upper strip lstrip rstrip split join format startswith endswith title".split()
+        [
+            "replace",
+            "removeprefix",
+            "removesuffix",
+            "lower",
+            "upper",
+            "strip",
+            "lstrip",
+            "rstrip",
+            "split",
+            "join",
+            "format",
+            "startswith",
+            "endswith",
+            "title",
+        ]
     ),
-    list: frozenset("append extend remove insert copy index count pop".split()),
-    dict: frozenset("keys values items get pop update setdefault copy".split()),
-    set: frozenset("add update discard remove union copy".split()),
+    list: frozenset(["append", "extend", "remove", "insert", "copy", "index", "count", "pop"]),
+    dict: frozenset(["keys", "values", "items", "get", "pop", "update", "setdefault", "copy"]),
+    set: frozenset(["add", "update", "discard", "remove", "union", "copy"]),
     tuple: frozenset(("index", "count")),
 }
-_BUILTINS: Mapping[str, Callable[..., Any]] = {
-    "list": list, "tuple": tuple, "set": set, "dict": dict, "sorted": sorted, "len": len, "str": str, "int": int, "float": float,
-    "bool": bool, "range": range, "zip": zip, "enumerate": enumerate, "min": min, "max": max, "frozenset": frozenset, "sum": sum,
-    "any": any, "all": all, "reversed": reversed, "permutations": permutations,
-}  # fmt: skip
-_OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow, ast.LShift: operator.lshift,
-    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.BitOr: operator.or_,
-}  # fmt: skip
-_COMPARISONS: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
-    ast.GtE: operator.ge, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b, ast.Is: lambda a, b: a is b or a == b,
+_BUILTINS: Mapping[str, Callable[..., Known]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "dict": dict,
+    "sorted": sorted,
+    "len": len,
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "range": range,
+    "zip": zip,
+    "enumerate": enumerate,
+    "min": min,
+    "max": max,
+    "frozenset": frozenset,
+    "sum": sum,
+    "any": any,
+    "all": all,
+    "reversed": reversed,
+    "permutations": permutations,
+}
+_OPERATORS: Mapping[type, Callable[[Known, Known], Known]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+    ast.LShift: operator.lshift,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.BitOr: operator.or_,
+}
+_COMPARISONS: Mapping[type, Callable[[Known, Known], Known]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+    ast.Is: lambda a, b: a is b or a == b,
     ast.IsNot: lambda a, b: not (a is b or a == b),
-}  # fmt: skip
+}
 
 
-class Returned(Exception):  # noqa: N818 - it ends a function, it is no error
+class Returned(Exception):
     """A function's `return`."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Known) -> None:
         super().__init__()
         self.value = value
 
@@ -51,7 +97,7 @@ class Frame:
     """The names of one running function."""
 
     module: Module
-    names: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, Known] = field(default_factory=dict)
     owner: ClassRef | None = None
 
 
@@ -64,7 +110,7 @@ class Interpreter:
     """Functions that are done here instead of followed, by name."""
     depth: int = 0
 
-    def call(self, function: FunctionRef, args: list[Any], keywords: dict[str, Any]) -> Any:
+    def call(self, function: FunctionRef, args: list[Known], keywords: dict[str, Known]) -> Known:
         """Runs a function and gives what it returns, as far as that is known."""
         if self.depth > 20:
             return Opaque(f"{function.node.name}()")
@@ -78,7 +124,7 @@ class Interpreter:
             self.depth -= 1
         return None
 
-    def constant(self, module: Module, name: str) -> Any:
+    def constant(self, module: Module, name: str) -> Known:
         """The value of a module's name."""
         return self._global(Frame(module), name)
 
@@ -101,14 +147,14 @@ class Interpreter:
 
     # -- statements
 
-    def _arguments(self, function: FunctionRef, args: list[Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, function: FunctionRef, args: list[Known], keywords: dict[str, Known]) -> dict[str, Known]:
         spec = function.node.args
         names = [one.arg for one in [*spec.posonlyargs, *spec.args]]
         decorators = {ast.unparse(one) for one in function.node.decorator_list}
         given = list(args)
         if function.owner is not None and "staticmethod" not in decorators:
             given = [function.owner, *given]
-        bound: dict[str, Any] = dict(zip(names, given, strict=False))
+        bound: dict[str, Known] = dict(zip(names, given, strict=False))
         bound.update(keywords)
         frame = Frame(function.module)
         for name, default in zip(reversed(names), reversed(spec.defaults), strict=False):
@@ -124,7 +170,7 @@ class Interpreter:
         for node in body:
             self._step(frame, node)
 
-    def _step(self, frame: Frame, node: ast.stmt) -> None:
+    def _step(self, frame: Frame, node: ast.stmt) -> None:  # noqa: C901, PLR0912 - one case a kind of statement
         match node:
             case ast.Expr():
                 self.value(frame, node.value)
@@ -172,7 +218,7 @@ class Interpreter:
             self._assign(frame, node.target, item)
             self._run(frame, node.body)
 
-    def _assign(self, frame: Frame, target: ast.expr, value: Any) -> None:
+    def _assign(self, frame: Frame, target: ast.expr, value: Known) -> None:
         if isinstance(target, ast.Name):
             frame.names[target.id] = value
         elif isinstance(target, ast.Subscript):
@@ -191,9 +237,12 @@ class Interpreter:
                 holder.pop(key, None)
 
     def _import(self, frame: Frame, node: ast.ImportFrom | ast.Import) -> None:
-        shell = Module(frame.module.name, frame.module.path, frame.module.tree, {
-            (alias.asname or alias.name.partition(".")[0]): node for alias in node.names
-        })  # fmt: skip
+        shell = Module(
+            frame.module.name,
+            frame.module.path,
+            frame.module.tree,
+            {(alias.asname or alias.name.partition(".")[0]): node for alias in node.names},
+        )
         for alias in node.names:
             name = alias.asname or alias.name.partition(".")[0]
             found = self.program.find(shell, name) if isinstance(node, ast.ImportFrom) else None
@@ -205,7 +254,7 @@ class Interpreter:
 
     # -- expressions
 
-    def value(self, frame: Frame, node: ast.expr) -> Any:
+    def value(self, frame: Frame, node: ast.expr) -> Known:
         """What an expression is worth."""
         try:
             return self._value(frame, node)
@@ -221,7 +270,7 @@ class Interpreter:
         ):
             return Opaque(ast.unparse(node))
 
-    def _value(self, frame: Frame, node: ast.expr) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case a kind of expression
+    def _value(self, frame: Frame, node: ast.expr) -> Known:  # noqa: C901, PLR0911, PLR0912 - one case a kind of expression
         match node:
             case ast.Constant():
                 return node.value
@@ -268,13 +317,13 @@ class Interpreter:
             case _:
                 return Opaque(ast.unparse(node))
 
-    def _literal(self, frame: Frame, node: ast.expr) -> tuple[Any, ...]:
+    def _literal(self, frame: Frame, node: ast.expr) -> tuple[Known, ...]:
         """The values of a Literal, with those of the Literals inside it."""
         parts = self._elements(frame, node.elts if isinstance(node, ast.Tuple) else [node])
         return tuple(one for part in parts for one in (part if isinstance(part, tuple) else (part,)))
 
-    def _elements(self, frame: Frame, nodes: Iterable[ast.expr]) -> list[Any]:
-        found: list[Any] = []
+    def _elements(self, frame: Frame, nodes: Iterable[ast.expr]) -> list[Known]:
+        found: list[Known] = []
         for one in nodes:
             value = self.value(frame, one)
             if isinstance(one, ast.Starred):
@@ -284,8 +333,8 @@ class Interpreter:
                 found.append(value)
         return found
 
-    def _dict(self, frame: Frame, node: ast.Dict) -> Any:
-        found: dict[Any, Any] = {}
+    def _dict(self, frame: Frame, node: ast.Dict) -> Known:
+        found: dict[Known, Known] = {}
         for key, value in zip(node.keys, node.values, strict=True):
             inner = self.value(frame, value)
             if key is not None:
@@ -303,8 +352,8 @@ class Interpreter:
             parts.append(str(value))
         return "".join(parts)
 
-    def _all_or_any(self, frame: Frame, node: ast.BoolOp) -> Any:
-        value: Any = None
+    def _all_or_any(self, frame: Frame, node: ast.BoolOp) -> Known:
+        value: Known = None
         for one in node.values:
             value = self.value(frame, one)
             if isinstance(value, Opaque):
@@ -313,7 +362,7 @@ class Interpreter:
                 return value
         return value
 
-    def _compare(self, frame: Frame, node: ast.Compare) -> Any:
+    def _compare(self, frame: Frame, node: ast.Compare) -> Known:
         left = self.value(frame, node.left)
         for kind, one in zip(node.ops, node.comparators, strict=True):
             right = self.value(frame, one)
@@ -324,7 +373,7 @@ class Interpreter:
             left = right
         return True
 
-    def _comprehension(self, frame: Frame, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Any:
+    def _comprehension(self, frame: Frame, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Known:
         [loop] = node.generators
         items = self.items(self.value(frame, loop.iter))
         if items is None:
@@ -337,7 +386,7 @@ class Interpreter:
                 found.append(self.value(inner, node.elt))
         return set(found) if isinstance(node, ast.SetComp) else found
 
-    def items(self, value: Any) -> list[Any] | None:
+    def items(self, value: Known) -> list[Known] | None:
         """What iterating over a value gives, None where that is not known."""
         if isinstance(value, ClassRef):
             return list(self.members(value))
@@ -362,19 +411,19 @@ class Interpreter:
 
     # -- names
 
-    def _name(self, frame: Frame, name: str) -> Any:
+    def _name(self, frame: Frame, name: str) -> Known:
         if name in frame.names:
             return frame.names[name]
         return self._global(frame, name)
 
-    def _global(self, frame: Frame, name: str) -> Any:
+    def _global(self, frame: Frame, name: str) -> Known:
         found = self.program.find(frame.module, name)
         if found is not None:
             return self._defined(*found)
         module = self.program.imported(frame.module, name)
         return module if module is not None else Opaque(name)
 
-    def _defined(self, module: Module, node: Definition) -> Any:
+    def _defined(self, module: Module, node: Definition) -> Known:
         if isinstance(node, ast.ClassDef):
             return ClassRef(module, node)
         if isinstance(node, ast.FunctionDef):
@@ -387,7 +436,7 @@ class Interpreter:
         finally:
             self.depth -= 1
 
-    def _attribute(self, frame: Frame, node: ast.Attribute) -> Any:
+    def _attribute(self, frame: Frame, node: ast.Attribute) -> Known:
         holder = self.value(frame, node.value)
         if isinstance(holder, Module):
             return self._global(Frame(holder), node.attr)
@@ -400,7 +449,7 @@ class Interpreter:
             return Opaque(ast.unparse(node)) if value is _MISSING else value
         return Opaque(ast.unparse(node))
 
-    def class_attribute(self, cls: ClassRef, name: str) -> Any:
+    def class_attribute(self, cls: ClassRef, name: str) -> Known:
         """A value in a class's body, a method, or an enum's member."""
         for one in self.ancestry(cls):
             if any("Enum" in ast.unparse(base) for base in one.node.bases):
@@ -417,7 +466,7 @@ class Interpreter:
 
     # -- calls
 
-    def _call(self, frame: Frame, node: ast.Call) -> Any:
+    def _call(self, frame: Frame, node: ast.Call) -> Known:  # noqa: PLR0911 - one return a kind of function
         if isinstance(node.func, ast.Attribute):
             holder = self._super(frame, node.func.value)
             if holder is None:
@@ -441,13 +490,13 @@ class Interpreter:
         shown = ", ".join([*(repr(one) for one in args), *(f"{key}={value!r}" for key, value in keywords.items())])
         return Opaque(f"{name or ast.unparse(node.func)}({shown})")
 
-    def _super(self, frame: Frame, node: ast.expr) -> Any:
+    def _super(self, frame: Frame, node: ast.expr) -> Known:
         is_super = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
         return Opaque("super") if is_super and frame.owner is not None else None
 
-    def _call_arguments(self, frame: Frame, node: ast.Call) -> tuple[list[Any], dict[str, Any]]:
+    def _call_arguments(self, frame: Frame, node: ast.Call) -> tuple[list[Known], dict[str, Known]]:
         args = self._elements(frame, node.args)
-        keywords: dict[str, Any] = {}
+        keywords: dict[str, Known] = {}
         for one in node.keywords:
             value = self.value(frame, one.value)
             if one.arg is not None:
@@ -458,10 +507,12 @@ class Interpreter:
                 keywords["unread"] = value
         return args, keywords
 
-    def _method_call(self, frame: Frame, node: ast.Call, holder: Any, name: str) -> Any:
+    def _method_call(  # noqa: PLR0911 - one return a kind of object
+        self, frame: Frame, node: ast.Call, holder: Known, name: str
+    ) -> Known:
         args, keywords = self._call_arguments(frame, node)
         if isinstance(holder, ParserObject):
-            return self._parser_call(frame, node, holder, name, args, keywords)
+            return self._parser_call(frame, node, holder, args, keywords)
         if f".{name}" in self.hooks:
             return self.hooks[f".{name}"](self, [holder, *args], keywords)
         if isinstance(holder, Opaque) and holder.text == "super" and frame.owner is not None:
@@ -480,7 +531,9 @@ class Interpreter:
             return Opaque(ast.unparse(node))
         return Opaque(ast.unparse(node))
 
-    def _super_call(self, frame: Frame, node: ast.Call, name: str, args: list[Any], keywords: dict[str, Any]) -> Any:
+    def _super_call(
+        self, frame: Frame, node: ast.Call, name: str, args: list[Known], keywords: dict[str, Known]
+    ) -> Known:
         """The method of the next class in line after the one whose body this is."""
         assert frame.owner is not None
         line = self.ancestry(frame.owner)
@@ -492,15 +545,15 @@ class Interpreter:
         return Opaque(ast.unparse(node))
 
     def _parser_call(
-        self, frame: Frame, node: ast.Call, parser: ParserObject, name: str, args: list[Any], keywords: dict[str, Any]
-    ) -> Any:
+        self, frame: Frame, node: ast.Call, parser: ParserObject, args: list[Known], keywords: dict[str, Known]
+    ) -> Known:
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         if name == "add_argument":
             names = tuple(one for one in args if isinstance(one, str))
             parser.added.append(Added(names, keywords, f"{frame.module.path}:{node.lineno}", parser.group))
             return None
         if name == "add_mutually_exclusive_group":
-            group = ParserObject(parser.added, f"{frame.module.path}:{node.lineno}")
-            return group
+            return ParserObject(parser.added, f"{frame.module.path}:{node.lineno}")
         if name in ("add_argument_group", "add_parser", "add_subparsers"):
             return ParserObject(parser.added, parser.group)
         return None

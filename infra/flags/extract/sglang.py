@@ -3,23 +3,28 @@
 import ast
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from infra.flags.extract.entries import entries
 from infra.flags.extract.hints import Annotated, Hint
 from infra.flags.extract.program import Module, Program
 from infra.flags.extract.records import NO_DEFAULT, Field, fields
 from infra.flags.extract.run import Interpreter
-from infra.flags.extract.values import Added, ClassRef, FunctionRef, Made, Opaque, ParserObject
+from infra.flags.extract.values import Added, ClassRef, FunctionRef, Known, Made, Opaque, ParserObject
 
 FOLDERS = (
-    "sglang/srt/", "sglang/cli/", "sglang/utils.py", "sglang/launch_server.py", "sglang/kernels/ops/kv_canary/consts.py",
-)  # fmt: skip
+    "sglang/srt/",
+    "sglang/cli/",
+    "sglang/utils.py",
+    "sglang/launch_server.py",
+    "sglang/kernels/ops/kv_canary/consts.py",
+)
 ROUTER_FOLDERS = ("sglang_router/",)
+_MAPPINGS = ("--json-model-override-args", "--model-loader-extra-config", "--preferred-sampling-params")
+"""Options that the parser keeps as text and the server reads as JSON when it starts."""
 _VARIABLE = re.compile(r"\b(?:SGLANG|SGL)_[A-Z0-9_]*[A-Z0-9]\b")
 
 
-def server(sources: Mapping[str, str]) -> dict[str, Any]:
+def server(sources: Mapping[str, str]) -> dict[str, Known]:
     """The table of `sglang.launch_server`."""
     program = Program(sources)
     interpreter = Interpreter(program, {"add_cli_args_from_dataclass": _from_record})
@@ -37,6 +42,9 @@ def server(sources: Mapping[str, str]) -> dict[str, Any]:
     interpreter.call(method, [parser], {})
     flags, positionals = entries(interpreter, parser.added, size="size-si")
     _parser_names(interpreter, flags)
+    for name in _MAPPINGS:
+        if flags.get(name, {}).get("kind") == "text":
+            flags[name].update(kind="json", shape={"dict": "any"})
     for name, entry in flags.items():
         help_text = next((one.keywords.get("help") for one in parser.added if name in one.names), "")
         if isinstance(help_text, str) and re.match(r"\W*\(?deprecated\b", help_text, re.IGNORECASE):
@@ -55,7 +63,7 @@ def server(sources: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def router(sources: Mapping[str, str]) -> dict[str, Any]:
+def router(sources: Mapping[str, str]) -> dict[str, Known]:
     """The table of `sglang_router.launch_router`."""
     program = Program(sources)
     interpreter = Interpreter(program)
@@ -71,7 +79,7 @@ def router(sources: Mapping[str, str]) -> dict[str, Any]:
     return {"parser": "argparse", "positionals": positionals, "traits": [], "flags": flags}
 
 
-def _parser_names(interpreter: Interpreter, flags: dict[str, dict[str, Any]]) -> None:
+def _parser_names(interpreter: Interpreter, flags: dict[str, dict[str, Known]]) -> None:
     """Choices that are computed where the package runs: the keys of the detectors' tables."""
     tables = {
         "--tool-call-parser": ("FunctionCallParser", "ToolCallParserEnum", "function_call.function_call_parser"),
@@ -90,7 +98,7 @@ def _parser_names(interpreter: Interpreter, flags: dict[str, dict[str, Any]]) ->
                     flags[name]["choices"] = [one for one in names if isinstance(one, str)]
 
 
-def _from_record(interpreter: Interpreter, args: list[Any], keywords: dict[str, Any]) -> None:
+def _from_record(interpreter: Interpreter, args: list[Known], _: dict[str, Known]) -> None:
     """`add_cli_args_from_dataclass(parser, cls)`: an option for each annotated field."""
     parser, cls = args[0], args[1]
     for one in _record_fields(interpreter, cls).values():
@@ -99,7 +107,7 @@ def _from_record(interpreter: Interpreter, args: list[Any], keywords: dict[str, 
             parser.added.append(made)
 
 
-def _record_fields(interpreter: Interpreter, cls: Any) -> dict[str, Field]:
+def _record_fields(interpreter: Interpreter, cls: Known) -> dict[str, Field]:
     found: dict[str, Field] = fields(interpreter, cls) if isinstance(cls, ClassRef) else {}
     found = {name: one for name, one in found.items() if one.annotation.extras}
     if found:
@@ -119,7 +127,7 @@ def _argument(field: Field) -> Added | None:
         return None
     name = meta.get("cli_name") or "--" + field.name.replace("_", "-")
     names = (name, *(meta.get("aliases") or ()))
-    keywords: dict[str, Any] = {"help": meta.get("help", "")}
+    keywords: dict[str, Known] = {"help": meta.get("help", "")}
     if field.default is not NO_DEFAULT:
         keywords["default"] = field.default
     if meta.get("fallback") is not None and keywords.get("default") is None:
@@ -128,13 +136,13 @@ def _argument(field: Field) -> Added | None:
         keywords.update(action=meta["action"], **(meta.get("action_kwargs") or {}))
         return Added(names, keywords, field.source)
     keywords.update(_typed(field.annotation, meta))
-    if meta.get("required") is True or (meta.get("required") is None and field.default is NO_DEFAULT):
-        if "action" not in keywords and not any(one.kind == "list" for one in field.annotation.hints):
-            keywords["required"] = True
+    asked = meta.get("required") is True or (meta.get("required") is None and field.default is NO_DEFAULT)
+    if asked and "action" not in keywords and not any(one.kind == "list" for one in field.annotation.hints):
+        keywords["required"] = True
     return Added(names, keywords, field.source)
 
 
-def _meta(field: Field) -> dict[str, Any] | None:
+def _meta(field: Field) -> dict[str, Known] | None:
     for one in field.annotation.extras:
         if isinstance(one, Made) and one.cls == "Arg":
             return {**one.keywords, **({"help": one.args[0]} if one.args else {})}
@@ -145,11 +153,11 @@ def _meta(field: Field) -> dict[str, Any] | None:
     return None
 
 
-def _typed(annotation: Annotated, meta: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(annotation: Annotated, meta: Mapping[str, Known]) -> dict[str, Known]:
     hints = [one for one in annotation.hints if one.kind != "none"]
     only = hints[0] if len(hints) == 1 else Hint("str")
     parser = meta.get("type_parser")
-    found: dict[str, Any] = {}
+    found: dict[str, Known] = {}
     if only.kind == "literal":
         found["choices"] = meta.get("choices") or list(only.values)
         kind = type(only.values[0]).__name__ if only.values else "str"

@@ -2,9 +2,12 @@
 
 import ast
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from infra.flags.extract.program import Module
+
+Known: TypeAlias = Any
+"""A value of the package that is read: a plain one of Python's, or one of the classes below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Member:
 
     cls: str
     name: str
-    value: Any
+    value: Known
 
     def __repr__(self) -> str:
         return f"{self.cls}.{self.name}"
@@ -57,8 +60,8 @@ class Made:
     """What calling a class of the package gave: `Arg(help=...)`."""
 
     cls: str
-    args: tuple[Any, ...]
-    keywords: dict[str, Any]
+    args: tuple[Known, ...]
+    keywords: dict[str, Known]
 
     def __repr__(self) -> str:
         return f"{self.cls}()"
@@ -69,7 +72,7 @@ class Added:
     """One call of `add_argument`."""
 
     names: tuple[str, ...]
-    keywords: dict[str, Any]
+    keywords: dict[str, Known]
     source: str
     group: str = ""
 

@@ -2,27 +2,42 @@
 
 import ast
 from collections.abc import Mapping
-from typing import Any
 
 from infra.flags.extract.entries import entries
 from infra.flags.extract.kwargs import NOTE, Rules, get_kwargs
 from infra.flags.extract.program import Module, Program
 from infra.flags.extract.records import nested_classes
 from infra.flags.extract.run import Frame, Hook, Interpreter
-from infra.flags.extract.values import ClassRef, FunctionRef, Opaque, ParserObject
+from infra.flags.extract.values import ClassRef, FunctionRef, Known, Opaque, ParserObject
 
 FOLDERS = (
-    "vllm/engine/", "vllm/entrypoints/", "vllm/config", "vllm/utils", "vllm/reasoning/", "vllm/tool_parsers/", "vllm/benchmarks/",
-    "vllm/platforms/interface.py", "vllm/envs.py", "vllm/v1/attention/backends/registry.py", "vllm/attention/backends/registry.py",
-    "vllm/model_executor/layers/quantization/__init__.py", "vllm/model_executor/model_loader/__init__.py", "vllm/lora/",
-    "vllm/logger.py", "vllm/compilation/passes/inductor_pass.py", "vllm/sampling_params.py", "vllm/renderers/",
-)  # fmt: skip
+    "vllm/engine/",
+    "vllm/entrypoints/",
+    "vllm/config",
+    "vllm/utils",
+    "vllm/reasoning/",
+    "vllm/tool_parsers/",
+    "vllm/benchmarks/",
+    "vllm/platforms/interface.py",
+    "vllm/envs.py",
+    "vllm/v1/attention/backends/registry.py",
+    "vllm/attention/backends/registry.py",
+    "vllm/model_executor/layers/quantization/__init__.py",
+    "vllm/model_executor/model_loader/__init__.py",
+    "vllm/lora/",
+    "vllm/logger.py",
+    "vllm/compilation/passes/inductor_pass.py",
+    "vllm/sampling_params.py",
+    "vllm/renderers/",
+)
 """What of the wheel is read."""
+_MAPPINGS = ("--hf-overrides", "--model-loader-extra-config")
+"""Options whose parser lets any text through, and whose class then wants a mapping."""
 
 
-def serve(sources: Mapping[str, str]) -> dict[str, Any]:
+def serve(sources: Mapping[str, str]) -> dict[str, Known]:
     """The table of `vllm serve`."""
-    interpreter, rules = _interpreter(sources)
+    interpreter, _ = _interpreter(sources)
     parser = ParserObject()
     for path, name in (
         ("vllm.entrypoints.openai.cli_args", "make_arg_parser"),
@@ -43,6 +58,13 @@ def serve(sources: Mapping[str, str]) -> dict[str, Any]:
         for name, cls in one.keywords[NOTE]["classes"].items()
     }
     _speculative(interpreter, flags, roots)
+    for name in _MAPPINGS:
+        if flags.get(name, {}).get("kind") == "json-or-text":
+            flags[name].update(kind="json", shape={"dict": "any"})
+    methods = interpreter.program.module("vllm.model_executor.layers.quantization")
+    names = interpreter.constant(methods, "QuantizationMethods") if methods else ()
+    if "--quantization" in flags and isinstance(names, tuple) and names:
+        flags["--quantization"]["registered"] = sorted(names)
     for name in ("--tool-call-parser", "--reasoning-parser"):
         known = _parsers(interpreter.program, name)
         given = next((one.keywords for one in parser.added if name in one.names), {})
@@ -58,7 +80,7 @@ def serve(sources: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def bench(sources: Mapping[str, str]) -> dict[str, Any]:
+def bench(sources: Mapping[str, str]) -> dict[str, Known]:
     """The table of `vllm bench serve`."""
     interpreter, _ = _interpreter(sources)
     parser = ParserObject()
@@ -81,7 +103,7 @@ def _interpreter(sources: Mapping[str, str]) -> tuple[Interpreter, Rules]:
         raise KeyError("vllm/engine/arg_utils.py")
     rules = Rules(interpreter, module)
 
-    def kwargs_of(running: Interpreter, args: list[Any], _: dict[str, Any]) -> Any:
+    def kwargs_of(running: Interpreter, args: list[Known], _: dict[str, Known]) -> Known:
         return get_kwargs(running, args[0], rules) if isinstance(args[0], ClassRef) else {}
 
     def named(name: str) -> Hook:
@@ -110,7 +132,7 @@ def _subcommand(interpreter: Interpreter, parser: ParserObject) -> None:
     parser.added += [one for one in again.added if one.names and one.names[0] not in known]
 
 
-def _speculative(interpreter: Interpreter, flags: Mapping[str, dict[str, Any]], roots: dict[str, ClassRef]) -> None:
+def _speculative(interpreter: Interpreter, flags: Mapping[str, dict[str, Known]], roots: dict[str, ClassRef]) -> None:
     """The one JSON option that is parsed as a plain mapping and later handed to its class as keywords."""
     flag = flags.get("--speculative-config")
     for path in ("vllm.config.speculative", "vllm.config"):
@@ -166,7 +188,7 @@ def _registered(program: Program, module: Module) -> set[str]:
     found: set[str] = set()
     for name, node in module.names.items():
         if name.isupper() or name.startswith("_"):
-            keys = [key for key in node.keys] if isinstance(node, ast.Dict) and "PARSERS" in name else []
+            keys = list(node.keys) if isinstance(node, ast.Dict) and "PARSERS" in name else []
             found |= {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
     for call in ast.walk(module.tree):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):

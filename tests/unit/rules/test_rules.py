@@ -1,16 +1,18 @@
 """Each rule refuses one command, and only by its own name, and lets that command's nearest neighbour pass."""
 
 import json
-from dataclasses import dataclass, field
+import shlex
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import pytest
 
 from infra.flags import table as tables
+from infra.flags.check import check, corrected
 from infra.rules import RULES, findings
 from infra.rules.release import key
-from tests.unit.rules.subjects import rules_of, subject
+from tests.unit.rules.subjects import rules_of, subject, tokens
 
 AVX512 = frozenset({"avx2", "avx512f", "avx512bw", "avx512_bf16", "avx512_vbmi"})
 AVX2 = frozenset({"avx2", "fma"})
@@ -69,6 +71,12 @@ CASES = (
     vllm("quantization-model", f"{K25} --quantization awq", f"{K25} --quantization compressed-tensors"),
     vllm("encoder-of-text-model", f"{K2} --mm-encoder-tp-mode data", f"{K25} --mm-encoder-tp-mode data"),
     # parallelism
+    vllm("sizes-positive", f"{K25} --pipeline-parallel-size 0", f"{K25} --pipeline-parallel-size 1"),
+    sglang("sizes-positive", f"{S25} --tp 0", f"{S25} --tp 1"),
+    vllm("memory-share", f"{K2} --gpu-memory-utilization 85", f"{K2} --gpu-memory-utilization 0.85", release="0.10.0"),
+    vllm("context-positive", f"{K25} --max-model-len 0", f"{K25} --max-model-len auto"),
+    vllm("dtype-quantization", f"{K2} --dtype float32", f"{K25} --dtype bfloat16"),
+    vllm("draft-missing", f"{K25} {spec(method='mtp', num_speculative_tokens=1)}", f"{K25} {spec(**EAGLE)}"),
     vllm("heads-divisible", f"{K25} -tp 6", f"{K25} -tp 8", found="64 heads over 6"),
     sglang("heads-divisible", f"{S25} --tp 6 --ep 6", f"{S25} --tp 8 --ep 8"),
     vllm(
@@ -122,6 +130,7 @@ CASES = (
         found="16 GPUs",
     ),
     sglang("world-size", f"{S2} --tp 16", f"{S2} --tp 16 {DIST}"),
+    sglang("world-size", f"{S2} --tp 16", f"{S2} --tp 16 --disaggregation-transfer-backend ascend"),
     sglang("world-size", f"{S2} --tp 8 --dp 8", f"{S2} --tp 8 --dp 8 --enable-dp-attention", found="64 GPUs"),
     vllm(
         "job-size",
@@ -206,6 +215,19 @@ CASES = (
         f'{K2} -tp 8 -ep --enable-eplb --eplb-config \'{{"log_balancedness":true,"log_balancedness_interval":0}}\'',
         f'{K2} -tp 8 -ep --enable-eplb --eplb-config \'{{"log_balancedness":true,"log_balancedness_interval":10}}\'',
     ),
+    vllm(
+        "eplb-async-policy",
+        f"{K2} -tp 8 -ep --enable-eplb --eplb-config.use_async true --eplb-config.policy mine",
+        f"{K2} -tp 8 -ep --enable-eplb --eplb-config.use_async true",
+    ),
+    vllm(
+        "all2all-alone",
+        f"{K2} -tp 8 --all2all-backend deepep_low_latency",
+        f"{K2} -tp 8 -ep --all2all-backend deepep_low_latency",
+    ),
+    vllm(
+        "all2all-gone", f"{K2} -tp 8 -ep --all2all-backend pplx", f"{K2} -tp 8 -ep --all2all-backend deepep_low_latency"
+    ),
     vllm("ep-filter-alone", f"{K25} -tp 8 --enable-ep-weight-filter", f"{K25} -tp 8 -ep --enable-ep-weight-filter"),
     vllm(
         "ep-filter-with-eplb",
@@ -250,6 +272,19 @@ CASES = (
     vllm("load-balancers", f"{K25} -dp 8 --data-parallel-hybrid-lb", f"{K25} -dp 16 -dpl 8 --data-parallel-hybrid-lb"),
     vllm("elastic-ep", f"{K2} -dp 8 -ep --enable-elastic-ep", f"{K2} -dp 8 -ep --enable-elastic-ep --enable-eplb"),
     vllm("dcp-backend", f"{K25} -tp 8 --dcp-comm-backend a2a", f"{K25} -tp 8 --dcp-comm-backend a2a -dcp 8"),
+    vllm(
+        "long-prefill",
+        f"{K25} --long-prefill-token-threshold 9000 --max-model-len 8192",
+        f"{K25} --long-prefill-token-threshold 8000 --max-model-len 8192",
+        release="0.33.0",
+    ),
+    vllm("numa-bind", f"{K25} --numa-bind-nodes 0", f"{K25} --numa-bind-nodes 0 --numa-bind", release="0.33.0"),
+    vllm(
+        "batched-tokens",
+        f"{K25} --max-num-seqs 64 --max-num-active-seqs 65",
+        f"{K25} --max-num-seqs 64 --max-num-active-seqs 64",
+        release="0.33.0",
+    ),
     vllm("adapters", "/m --max-loras 4 --max-cpu-loras 2", "/m --max-loras 4 --max-cpu-loras 8"),
     vllm(
         "kv-transfer-role",
@@ -271,6 +306,30 @@ CASES = (
         "dp-lm-head",
         f"{S2} --tp 4 --dp 2 --enable-dp-lm-head",
         f"{S2} --tp 8 --dp 2 --enable-dp-lm-head --enable-dp-attention",
+    ),
+    sglang(
+        "deepep-dispatch",
+        f"{S2} --tp 8 --moe-a2a-backend deepep --cuda-graph-bs 480",
+        f"{S2} --tp 8 --moe-a2a-backend deepep --cuda-graph-bs 128",
+        around={"env": {"SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK": "256"}},
+    ),
+    sglang(
+        "two-batch-overlap",
+        f"{S2} --tp 8 --enable-two-batch-overlap",
+        f"{S2} --tp 8 --enable-two-batch-overlap --attn-dp-size 8",
+        release="0.5.23",
+    ),
+    sglang(
+        "dense-tensor-size",
+        f"{S2} --tp 8 --moe-dense-tp-size 4",
+        f"{S2} --tp 8 --moe-dense-tp-size 8",
+        release="0.5.23",
+    ),
+    sglang(
+        "draft-with-pipeline",
+        f"{S2} --pp-size 2 --speculative-algorithm EAGLE3 --speculative-draft-model-path /d",
+        f"{S2} --pp-size 2 --speculative-algorithm EAGLE --speculative-draft-model-path /d",
+        release="0.5.23",
     ),
     sglang("dp-attention-alone", f"{S2} --tp 8 --enable-dp-attention", f"{S2} --tp 8 --enable-dp-attention --dp 8"),
     sglang("dense-tensor-size", f"{S2} --moe-dense-tp-size 4", f"{S2} --moe-dense-tp-size 1"),
@@ -401,6 +460,20 @@ CASES = (
     ),
     kt("kt-rawint4-avx2", f"{KT} --kt-method RAWINT4", f"{KT} --kt-method LLAMAFILE", around={"cpu_flags": AVX2}),
     kt(
+        "kt-forced-avx2",
+        f"{KT} --kt-method RAWINT4",
+        f"{KT} --kt-method RAWINT4",
+        around={"env": {"KT_RAWINT4_BACKEND": "avx2"}},
+        right_around={"env": {"KT_RAWINT4_BACKEND": "avxvnni"}},
+    ),
+    kt(
+        "kt-variant",
+        f"{KT} --kt-method RAWINT4",
+        f"{KT} --kt-method RAWINT4",
+        around={"cpu_flags": AVX512, "env": {"KT_KERNEL_CPU_VARIANT": "amx"}},
+        right_around={"cpu_flags": AVX512, "env": {"KT_KERNEL_CPU_VARIANT": "avx512_bf16"}},
+    ),
+    kt(
         "kt-avx2-pools",
         f"{KT} --kt-method RAWINT4 --kt-threadpool-count 2",
         f"{KT} --kt-method RAWINT4 --kt-threadpool-count 1",
@@ -518,7 +591,18 @@ TRTLLM = (
         wrong="moonshotai/Kimi-K2.5 --trust_remote_code --tp_size 8",
         right=f"{T2} --tp_size 8",
     ),
+    Case(rule="tool-parser-model", wrong=f"{T2} --tool_parser qwen3", right=f"{T2} --tool_parser kimi_k2"),
+    Case(
+        rule="nvfp4-gpu",
+        wrong="nvidia/Kimi-K2.5-NVFP4 --trust_remote_code",
+        right="nvidia/Kimi-K2.5-NVFP4 --trust_remote_code",
+        around=H200,
+        right_around={"gpu": "NVIDIA B200"},
+    ),
     Case(rule="trust-remote-code", wrong="moonshotai/Kimi-K2-Instruct", right=T2),
+    Case(
+        rule="memory-share", wrong=f"{T2} --free_gpu_memory_fraction 90", right=f"{T2} --free_gpu_memory_fraction 0.9"
+    ),
     Case(rule="expert-ranks", wrong=f"{T2} --tp_size 8 --ep_size 3", right=f"{T2} --tp_size 8 --ep_size 8"),
     Case(
         rule="mpi-processes",
@@ -591,6 +675,19 @@ def test_the_problem_says_what_was_found(case: Case) -> None:
     assert found.problem.where == "line 1"
 
 
+@pytest.mark.parametrize("case", CASES, ids=_name)
+def test_an_edit_repairs_what_it_belongs_to(case: Case) -> None:
+    words = tokens(case.wrong)
+    checked = check(tables.load(case.engine, case.release), words)
+    [found] = findings(subject(case.engine, case.release, case.wrong, case.around))
+    if found.edit is not None:
+        better = corrected(checked, words, [found])
+        assert better is not None
+        assert case.rule not in rules_of(case.engine, case.release, shlex.join(better), case.around), shlex.join(better)
+        options = check(tables.load(case.engine, case.release), tokens(shlex.join(better)))
+        assert [one.problem for one in options.findings if one.problem.level == "error"] == []
+
+
 def _of_trtllm() -> list[tuple[Case, str]]:
     return [(case, release) for case in TRTLLM for release in tables.releases("trtllm")]
 
@@ -602,10 +699,37 @@ def test_tensorrt_llm(case: Case, release: str) -> None:
     assert rules_of("trtllm", release, case.right, around) == []
 
 
+@pytest.mark.parametrize("parser", ["kimi_k2", "kimi_k25"])
+def test_kimis_reasoning_came_late_to_tensorrt_llm(parser: str) -> None:
+    assert rules_of("trtllm", "1.3.0rc3", f"{T2} --reasoning_parser {parser}") == ["reasoning-parser-release"]
+    assert rules_of("trtllm", "main-2026", f"{T2} --reasoning_parser {parser}") == []
+
+
+@pytest.mark.parametrize("release", tables.releases("trtllm"))
+def test_a_key_has_its_line(release: str) -> None:
+    text = "print_iter_log: true\ncuda_graph_config:\n  padding_enabled: true\n"
+    file = {"print_iter_log": True, "cuda_graph_config": {"padding_enabled": True}}
+    around = {"files": {"/a.yml": file}, "file_places": {"/a.yml": "line 10"}, "file_texts": {"/a.yml": text}}
+    [found] = findings(subject("trtllm", release, f"{T2} --config /a.yml", around))
+    assert (found.problem.where, found.problem.token) == ("line 12", "padding_enabled")
+
+
+def test_k25_came_late_to_tensorrt_llm() -> None:
+    nvfp4 = subject("trtllm", "1.3.0rc3", "nvidia/Kimi-K2.5-NVFP4 --trust_remote_code")
+    assert list(findings(nvfp4)) == []
+    assert [found.problem.rule for found in findings(replace(nvfp4, release="1.2.1"))] == ["model-release"]
+
+
 def test_every_rule_has_a_case() -> None:
     tested = {case.rule for case in CASES + TRTLLM}
-    elsewhere = {"tool-parser-alone", "context-positive", "memory-share"}
-    assert {rule.name for rule in RULES} - tested - elsewhere == set()
+    assert {rule.name for rule in RULES} - tested == {"tool-parser-alone", "reasoning-parser-release"}
+
+
+def test_a_parser_of_tool_calls_alone_is_told_of_in_stacks_only() -> None:
+    written = subject("vllm", "0.19.1", f"{K25} --tool-call-parser kimi_k2")
+    assert list(findings(written)) == []
+    [found] = findings(replace(written, commanded=False))
+    assert (found.problem.rule, found.problem.level) == ("tool-parser-alone", "warning")
 
 
 def test_names_and_texts_are_there() -> None:

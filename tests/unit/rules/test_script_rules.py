@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from infra.rules import SCRIPT_RULES, Script, Step, Subject, script_findings
-from infra.rules.packages import installed, satisfies
+from infra.rules.distributions import installed, satisfies
 from tests.unit.rules.subjects import subject
 
 SERVE = subject("vllm", "0.19.1", "/models/kimi-k2.5 --trust-remote-code")
@@ -39,7 +39,7 @@ def script(*lines: str, subjects: tuple[Subject, ...] = (), pinned: Mapping[str,
 
 
 CASES: tuple[tuple[str, Script, Script], ...] = (
-    ("huggingface-cli", script(DOWNLOAD), script("hf download moonshotai/Kimi-K2.5 --local-dir /m")),
+    ("huggingface-cli-deprecated", script(DOWNLOAD), script("hf download moonshotai/Kimi-K2.5 --local-dir /m")),
     (
         "huggingface-cli",
         script("pip install vllm==0.19.1", DOWNLOAD),
@@ -86,6 +86,11 @@ CASES: tuple[tuple[str, Script, Script], ...] = (
         script("pip install sglang", f"{ROUTER} --pd-disaggregation"),
         script("pip install sglang sglang-router", f"{ROUTER} --pd-disaggregation"),
     ),
+    (
+        "python-version",
+        script("conda create -n e python=3.10 -y", "pip install vllm==0.33.0"),
+        script("uv venv --python 3.12", "pip install vllm==0.33.0"),
+    ),
     ("router-disaggregation", script(ROUTER), script(f"{ROUTER} --pd-disaggregation")),
     ("load-balancer-module", script(OLD_ROUTER), script("pip install 'sglang[all]==0.4.9.post6'", OLD_ROUTER)),
     ("served-model-name", script(BENCH, subjects=(SERVE,)), script(BENCH, subjects=(NAMED,))),
@@ -94,6 +99,11 @@ CASES: tuple[tuple[str, Script, Script], ...] = (
         "served-model-name",
         script(BENCH, subjects=(SERVE,)),
         script(BENCH, subjects=(subject("vllm", "0.19.1", "$MODEL"),)),
+    ),
+    (
+        "served-model-name",
+        script(BENCH, subjects=(SERVE,)),
+        script(BENCH, subjects=(subject("vllm", "0.19.1", "/m --enable-lora --lora-modules a=/a"),)),
     ),
     ("bench-extra", script("pip install vllm==0.19.1", BENCH), script("pip install 'vllm[bench]==0.19.1'", BENCH)),
     ("ktransformers-server", script(KT), script("pip install ktransformers==0.3.2", KT)),

@@ -1,0 +1,96 @@
+"""What must divide what for an engine to take a plan: heads, experts, blocks of scales; for `invoke fit` alone.
+
+Stacks and commands are held against the same by infra/rules/parallel.py, whose names these have.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hosts.problem import Problem
+from infra import precision as precisions
+from infra.architecture import Architecture
+from infra.ledger.request import FitRequest
+
+BLOCKS = {"fp8-block": ("fp8-blocks", 128), "compressed-tensors-int4": ("int4-marlin-slices", 64)}
+"""Rule, and what the width of a slice of an expert must be a multiple of: a block of scales, a tile of Marlin."""
+
+
+def expert_slices(r: FitRequest) -> int:
+    """Into how many slices each expert is cut."""
+    if r.expert:
+        return 1
+    return r.tensor * (r.data if r.engine == "vllm" or r.dp_attention else 1)
+
+
+def refusals(r: FitRequest) -> Iterator[Problem]:
+    """Why an engine would not start, whatever the memory."""
+    for breach in _breaches(r):
+        yield Problem(
+            where=r.place(breach.field),
+            rule=breach.rule,
+            found=breach.found,
+            wanted=breach.wanted,
+            why=f"{r.engine} refuses it",
+            fix=breach.fix or None,
+            source="infra/rules/parallel.py",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Breach:
+    field: str
+    rule: str
+    found: str
+    wanted: str
+    fix: str = ""
+
+
+def _breaches(r: FitRequest) -> Iterator[_Breach]:
+    a = r.model.architecture
+    if a.heads % r.tensor:
+        most = max(n for n in range(1, min(a.heads, r.tensor) + 1) if a.heads % n == 0)
+        yield _Breach(
+            field="tensor",
+            rule="heads-divisible",
+            found=f"{a.heads} heads over {r.tensor} ranks",
+            wanted=f"a divisor of {a.heads}",
+            fix=str(most),
+        )
+    if r.pipeline > a.layers:
+        yield _Breach(
+            field="pipeline",
+            rule="pipeline-layers",
+            found=f"{r.pipeline} stages",
+            wanted=f"at most {a.layers}, the layers",
+        )
+    if r.tensor % r.decode_context:
+        yield _Breach(
+            field="decode_context",
+            rule="decode-context-parallel",
+            found=f"{r.decode_context} with tensor {r.tensor}",
+            wanted=f"a divisor of {r.tensor}",
+        )
+    if a.experts:
+        yield from _experts(r, a)
+
+
+def _experts(r: FitRequest, a: Architecture) -> Iterator[_Breach]:
+    ranks, experts = r.tensor * r.data, a.experts + r.redundant_experts
+    if r.expert and experts % ranks:
+        yield _Breach(
+            field="expert",
+            rule="experts-divisible",
+            found=f"{experts} experts over {ranks} ranks",
+            wanted=f"a divisor of {experts}",
+        )
+    rule, block = BLOCKS.get(precisions.scheme(r.quantization or r.model.quantization) or "", ("", 0))
+    slices, width = expert_slices(r), a.expert_intermediate
+    if block and slices > 1 and (width % slices or width // slices % block):
+        most = max((n for n in range(1, slices) if width % n == 0 and width // n % block == 0), default=1)
+        yield _Breach(
+            field="tensor",
+            rule=rule,
+            found=f"experts {width} wide in {slices} slices of {width / slices:g}",
+            wanted=f"slices that are a multiple of {block}",
+            fix=f"at most {most}, or --expert",
+        )

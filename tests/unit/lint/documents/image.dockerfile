@@ -1,0 +1,2 @@
+FROM vllm/vllm-openai
+CMD ["--model", "m"]

@@ -1,0 +1,163 @@
+"""Commands are held against the right engine's right release, and answers have their fixed shape."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hosts.errors import InputError
+from infra.flags import table
+from infra.lint.lint import lint
+from infra.lint.read import MAX_CHARACTERS
+from infra.lint.result import LintResult, rows
+
+HERE = Path(__file__).parent / "documents"
+KT = "--kt-weight-path w --kt-method RAWINT4"
+
+ENGINES: list[tuple[str, str | None, list[str]]] = [
+    ("vllm serve m", None, ["vllm"]),
+    ("vllm bench serve --model m", None, ["vllm"]),
+    ("trtllm-serve m", None, ["trtllm"]),
+    ("kt run m", None, ["kt-kernel"]),
+    ("python -m sglang.launch_server --model-path m", None, ["sglang"]),
+    (f"python -m sglang.launch_server --model-path m {KT}", None, ["sglang"]),
+    (f"python -m sglang.launch_server --model-path m {KT} --kt-gpu-prefill-token-threshold 4", None, ["sglang-kt"]),
+    (f"pip install sglang-kt\npython -m sglang.launch_server --model-path m {KT}", None, ["sglang-kt"]),
+    (f"git clone https://github.com/kvcache-ai/sglang\nsglang serve --model-path m {KT}", None, ["sglang-kt"]),
+    (f"pip install sglang==0.5.9\nsglang serve --model-path m {KT} --kt-numa-nodes 1", None, ["sglang"]),
+    ("python -m sglang.launch_server --model-path m", "sglang-kt", ["sglang-kt"]),
+    ("sglang serve --model-path m --kt-numa-nodes 1", "sglang", ["sglang"]),
+    ("vllm serve m\ntrtllm-serve m\nsglang serve --model-path m", None, ["vllm", "trtllm", "sglang"]),
+    ("vllm serve m\ntrtllm-serve m\nsglang serve --model-path m", "trtllm", ["trtllm"]),
+    ("hf download m", None, []),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "engine", "expected"), ENGINES, ids=[f"{text} {engine}" for text, engine, _ in ENGINES]
+)
+def test_engines(text: str, engine: str | None, expected: list[str]) -> None:
+    assert [command.engine for command in lint(text, "-", engine).commands] == expected
+
+
+OLD = "pip install vllm==0.10.0"
+NEWEST = table.newest("vllm")
+RELEASES: list[tuple[str, str | None, str | None, list[str], int]] = [
+    ("vllm serve m", None, None, [NEWEST], 0),
+    ("vllm serve m", None, "0.19.1", ["0.19.1"], 0),
+    ("vllm serve m", "vllm", "0.10.0", ["0.10.0"], 0),
+    ("pip install vllm==0.19.1\nvllm serve m", None, None, ["0.19.1"], 0),
+    ("pip install vllm==0.19.1\nvllm serve m", None, "0.10.0", ["0.10.0"], 0),
+    (f"{OLD}\nvllm serve m\npip install vllm==0.19.1\nvllm serve n", None, None, ["0.10.0", "0.19.1"], 0),
+    ("vllm serve m\npip install vllm==0.10.0", None, None, ["0.10.0"], 0),
+    ("docker run vllm/vllm-openai:v0.19.1 m --port 80\npip install vllm==0.10.0", None, None, ["0.19.1"], 0),
+    ("pip install 'vllm>=0.10'\nvllm serve m", None, None, [NEWEST], 0),
+    ("pip install 'vllm<0.20'\nvllm serve m", None, None, ["0.19.1"], 0),
+    ("pip install vllm~=0.19.0\nvllm serve m", None, None, ["0.19.1"], 0),
+    ("pip install vllm==0.19.0\nvllm serve m", None, None, ["0.19.1"], 1),
+    ("pip install vllm==0.11.2\nvllm serve m", None, None, ["0.10.0"], 1),
+    ("pip install vllm==9.0\nvllm serve m\nvllm serve n", None, None, [NEWEST, NEWEST], 1),
+    ("vllm serve m\nsglang serve --model-path m", None, "0.5.9", [NEWEST, "0.5.9"], 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "engine", "release", "expected", "warnings"), RELEASES)
+def test_releases(text: str, engine: str | None, release: str | None, expected: list[str], warnings: int) -> None:
+    result = lint(text, "-", engine, release)
+    assert [command.release for command in result.commands] == expected
+    assert [problem.rule for problem in result.problems].count("release") == warnings
+    assert result.ok
+
+
+def problems(result: LintResult, rule: str = "") -> list[tuple[str, str | None]]:
+    return [(problem.where, problem.token) for problem in result.problems if rule in ("", problem.rule)]
+
+
+def test_between_two_tables_only_what_both_refuse_is_told() -> None:
+    gone, never, came = "--disable-log-requests", "--tensor-paralel-size 8", "--language-model-only"
+    text = f"pip install vllm==0.13.0\nvllm serve m \\\n  {gone} \\\n  {never} \\\n  {came}\n"
+    assert problems(lint(text, "-"), "flag") == [("line 4", "--tensor-paralel-size")]
+
+
+def test_beyond_the_newest_table_nothing_is_an_error() -> None:
+    result = lint("pip install vllm==9.0\nvllm serve m --new-option\n", "-")
+    assert [problem.level for problem in result.problems] == ["warning", "warning"]
+    assert result.ok
+
+
+WRONG = "vllm serve m \\\n  --tensor-parallel-size 8 \\ \n  --swap-space 32\n  --max-num-seqs 64\n"
+
+
+def test_slips_are_told_at_their_lines_and_mended() -> None:
+    result = lint(WRONG, "run.sh", "vllm", "0.19.1")
+    assert problems(result) == [("line 2", None), ("line 3", None), ("line 3", "--swap-space")]
+    assert result.commands[0].corrected == (
+        "vllm", "serve", "m", "--tensor-parallel-size", "8", "--max-num-seqs", "64",
+    )  # fmt: skip
+
+
+MENDED: list[tuple[str, str, str | None]] = [
+    ("vllm serve m \u2013port 80", "U+2013", "\u2013port"),
+    ("vllm serve m \u2014max-num-seqs 8", "U+2014", "\u2014max-num-seqs"),
+    ("vllm serve m --hf-overrides \u201c{}\u201d", "typographic", None),
+    ('CMD ["vllm", "serve", "m", "--port 80"]', "in one word", "--port"),
+    ("vllm serve m \\ --port 80", "a blank after the backslash", None),
+    ("vllm serve m \\\n # x\n --port 80", "a comment inside", None),
+]
+
+
+@pytest.mark.parametrize(("text", "found", "token"), MENDED, ids=[case[0] for case in MENDED])
+def test_mended(text: str, found: str, token: str | None) -> None:
+    result = lint(text, "-")
+    assert [(problem.rule, problem.token) for problem in result.problems] == [("shell", token)]
+    assert found in result.problems[0].found
+    corrected = result.commands[0].corrected
+    assert corrected is not None
+    assert corrected[-2] in ("--port", "--max-num-seqs", "--hf-overrides")
+
+
+def test_what_only_the_run_knows_is_never_wrong() -> None:
+    text = (
+        'vllm serve "$M" --tensor-parallel-size $TP --port ${P} --max-model-len "$(len)" $EXTRA_ARGS --dtype $D "$@"\n'
+    )
+    assert lint(text, "-").problems == ()
+
+
+def test_a_problem_of_several_commands_is_told_for_each_line() -> None:
+    result = lint("vllm serve m --swap-space 1\nvllm serve n --swap-space 1\n", "-", None, "0.19.1")
+    assert problems(result, "flag") == [("line 1", "--swap-space"), ("line 2", "--swap-space")]
+
+
+def test_json_shape() -> None:
+    answer = json.loads(json.dumps(lint(WRONG, "run.sh", "vllm", "0.19.1").to_json()))
+    assert set(answer) == {"ok", "commands", "problems"}
+    assert answer["ok"] is False
+    assert set(answer["commands"][0]) == {"line", "engine", "release", "argv", "corrected"}
+    assert set(answer["problems"][0]) == {"level", "rule", "where", "token", "found", "wanted", "why", "fix", "source"}
+
+
+def test_text_fits_a_terminal() -> None:
+    text = lint((HERE / "kimi-k25-flat.md").read_text(encoding="utf-8"), "docs/kimi-k25-flat.md").text()
+    assert "kimi-k25-flat.md:1: error: --swap-space [flag]" in text
+    assert "      --enable-ep-weight-filter \\\n" in text
+    assert max(len(row) for row in text.split("\n") if not row.lstrip().startswith("--")) <= 100
+    assert text.endswith(" warnings\n")
+
+
+QUOTED: list[tuple[tuple[str, ...], list[str]]] = [
+    (("vllm", "serve", "m", "--port", "80"), ["    vllm serve m \\", "      --port 80"]),
+    (("vllm", "serve", "$M", "--x", "a b"), ["    vllm serve $M \\", "      --x 'a b'"]),
+    (("vllm", "serve", "/a b/${M}"), ['    vllm serve "/a b/${M}"']),
+    (("vllm", "serve", '{"a": "$M"}'), ['    vllm serve "{\\"a\\": \\"$M\\"}"']),
+    (("vllm", "serve", "--tp", "$@"), ["    vllm serve \\", "      --tp \"$@\""]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "expected"), QUOTED)
+def test_rows_are_what_a_shell_reads_back(words: tuple[str, ...], expected: list[str]) -> None:
+    assert rows(words) == expected
+
+
+def test_too_long_a_document_is_refused() -> None:
+    with pytest.raises(InputError, match="at most"):
+        lint("x" * (MAX_CHARACTERS + 1), "-")
