@@ -1,4 +1,7 @@
-"""The command line: arguments to functions, results to text or JSON, expected errors to exit codes."""
+"""The command line: arguments to functions, results to text or JSON, expected errors to exit codes.
+
+Each command imports what it takes: SSH alone takes longer to import than `plan` and `lint` may take in all.
+"""
 
 import getpass
 import json as jsonlib
@@ -9,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from invoke.collection import Collection
@@ -19,33 +23,23 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from hosts import fleet as fleets
-from hosts.converge import Say
 from hosts.errors import Failed, InputError, Refused, SlipwayError
-from hosts.fleet import Fleet
 from hosts.problem import Problem
-from hosts.remote import Connections, fetch_host_key
-from hosts.state import Stage
-from infra import desired, spec, view
-from infra.controller import backend, secrets_folder
-from infra.operate import absence, backend_lock, bootstrap, choose, lease
-from infra.operate import logs as job_logs
-from infra.operate import teardown as removal
-from infra.operate.choose import stack_of
-from infra.operate.enroll import enroll as read_machines
-from infra.operate.fleet_file import Request
-from infra.operate.secrets import SecretStore
-from infra.operate.smoke import smoke as ask_for_tokens
-from infra.operate.status import status as read_status
-from infra.operate.tunnel import tunnel
-from lab.paths import mirrors as lab_mirrors
 from lab.tasks import ns as lab
-from tools import activation, many_words
+from tools import many_words
 from tools.places import ROOT
+
+if TYPE_CHECKING:
+    from hosts.fleet import Fleet
+    from hosts.remote import Connections
+    from hosts.state import Stage
+    from infra.deployment import Deployment
+    from infra.operate.secrets import SecretStore
 
 JSON = "print one JSON document on standard output and nothing else there"
 STACK = "the stack; default: the only one, or the one with slipway:default"
 INTERRUPTED = 130
+MAX_TEXT_BYTES = 1 << 20
 
 
 @contextmanager
@@ -62,11 +56,14 @@ def expected(json: bool = False) -> Iterator[None]:
         raise Exit(
             text if text.startswith(("error:", "warning:")) else f"error: {text}", code=error.exit_code
         ) from None
+    except BrokenPipeError:  # whoever read our output (`head`, `less`) has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=0) from None
     except KeyboardInterrupt:
         raise Exit("\ninterrupted; nothing is lost, run the same command again to go on", code=INTERRUPTED) from None
 
 
-def progress() -> Say:
+def progress() -> Callable[[str, str], None]:
     """Lines on standard error: seconds since the start, host, what it does; a repeated line only every ten seconds."""
     began = time.monotonic()
     shown: dict[str, tuple[str, float]] = {}
@@ -93,19 +90,33 @@ def holder(what: str) -> str:
     return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}, {what}"
 
 
-def secrets_of(fleet: Fleet) -> SecretStore:
+def connections(fleet: "Fleet") -> "Connections":
+    """The connections to a fleet, opened when they are used."""
+    from hosts.remote import Connections
+
+    return Connections(fleet)
+
+
+def secrets_of(fleet: "Fleet") -> "SecretStore":
     """Secret values from the environment and this user's own folder (Pulumi's config is Pulumi's to decrypt)."""
+    from infra.controller import secrets_folder
+    from infra.operate.secrets import SecretStore
+
     return SecretStore(secrets_folder(os.environ, Path.home()), os.environ, {}, fleet.name)
 
 
-def cluster_of(fleet: Fleet) -> tuple[Stage, ...]:
+def cluster_of(fleet: "Fleet") -> "tuple[Stage, ...]":
     """The cluster stages, after the one that only checks."""
+    from infra import desired
+
     stages = desired.cluster_stages(fleet, secrets_of(fleet).digests(fleet))
     return (desired.cluster_requirements(fleet), *stages) if stages else ()
 
 
 def pulumi(*words: str, quiet: bool = False) -> None:
     """The real CLI, its output passed on (to standard error with `quiet`). Raises Failed with what to do next."""
+    from tools import activation
+
     command = ["pulumi", *words]
     environment = activation.environment(os.environ)
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sys.stderr if quiet else None)
@@ -123,6 +134,9 @@ def pulumi(*words: str, quiet: bool = False) -> None:
 
 def clear_dead_lock(stack: str) -> None:
     """Removes the lock of a Pulumi CLI that was killed on this machine; a living one's, or another machine's, stays."""
+    from infra.operate import backend_lock
+    from tools import activation
+
     url = activation.environment(os.environ).get("PULUMI_BACKEND_URL", "")
     for process in backend_lock.clear(url, stack, hostname=socket.gethostname(), alive=lives):
         print(f"removed the lock of pulumi process {process}, which has ended", file=sys.stderr)
@@ -137,6 +151,38 @@ def lives(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def stack_of(stack: str) -> "Deployment":
+    """The stack that `-s` names, or the default one."""
+    from infra.operate import choose
+
+    return choose.stack_of(stack)
+
+
+def text_of(file: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises InputError where it can't be read or is too large."""
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                data = opened.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise InputError([Problem(where=file, found=f"{error.strerror}", wanted="a readable file")]) from None
+    if len(data) > MAX_TEXT_BYTES:
+        raise InputError([Problem(where=file, found="a text of more than 1 MiB", wanted="at most 1 MiB")])
+    return data.decode("utf-8", "replace")
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all. Raises InputError where that can't be."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise InputError([Problem(where=str(path), found=f"{error.strerror}", wanted="a place to write to")]) from None
 
 
 def answers(endpoint: str) -> bool:
@@ -180,6 +226,11 @@ def enroll(
     json: bool = False,
 ) -> None:
     """Read machines into a fleet file. Example: invoke enroll --fleet dgx --login 10.0.0.10 10.0.0.21 dgx2=10.0.0.22"""
+    from hosts import fleet as fleets
+    from hosts.remote import Connections, fetch_host_key
+    from infra.operate.enroll import enroll as read_machines
+    from infra.operate.fleet_file import Request
+
     with expected(json):
         request = Request(
             fleet=fleet,
@@ -195,7 +246,7 @@ def enroll(
         )
         opened: list[Connections] = []
 
-        def connect_to(it: Fleet) -> Connections:
+        def connect_to(it: "Fleet") -> Connections:
             opened.append(Connections(it))
             return opened[-1]
 
@@ -235,9 +286,12 @@ def bootstrap_cluster(
     _: Context, fleet: str, dry_run: bool = False, keep_going: bool = False, json: bool = False
 ) -> None:
     """Set up a fleet's cluster over SSH, or repair it. Example: invoke bootstrap-cluster --fleet lab --dry-run"""
+    from hosts import fleet as fleets
+    from infra.operate import bootstrap
+
     with expected(json):
         it = fleets.load(fleet)
-        connect = Connections(it)
+        connect = connections(it)
         done = bootstrap.bootstrap(
             it,
             cluster_of(it),
@@ -254,17 +308,157 @@ def bootstrap_cluster(
             bootstrap.raise_errors(done)
 
 
-@task(help={"stack": STACK, "json": JSON})
-def plan(_: Context, stack: str = "", json: bool = False) -> None:
-    """Show what would run where, without any network. Example: invoke plan -s dgx-h200"""
+@task(
+    help={
+        "stack": STACK,
+        "html": "write the same as one page with a picture of the ledger, for a browser or a mail",
+        "json": JSON,
+    }
+)
+def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> None:
+    """Show what would run where, and whether it fits, without any network. Example: invoke plan -s dgx-h200"""
+    from infra import spec, view
+
     with expected(json):
-        it = stack_of(stack)
-        show(view.plan_json(it), view.plan_text(it).rstrip(), json)
+        name = stack or stack_of("").stack
+        it = spec.read(name)
+        if html:
+            from infra.page import plan_html
+
+            write(Path(html), plan_html(it))
+            print(f"wrote {html}", file=sys.stderr)
+        if json or not html:
+            ascii_only = (sys.stdout.encoding or "ascii").lower().replace("-", "") not in ("utf8", "utf16")
+            show(view.plan_json(it), "" if json else view.plan_text(it, ascii_only=ascii_only).rstrip(), json)
+        if it.errors:
+            raise Exit(code=Refused.exit_code)
 
 
 @task(
     help={
-        "engine": "the engine: vllm",
+        "file": "FILE: a script, sbatch file, README, Dockerfile, manifest or launch line; - is standard input",
+        "engine": "only commands of this engine: vllm, sglang, sglang-kt, kt-kernel or trtllm",
+        "release": "the release to hold them against; default: one that the text pins, else the newest known",
+        "adopt": "write stacks/Pulumi.ADOPT.yaml, the stack that renders to the same command",
+        "json": JSON,
+    }
+)
+def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str = "", json: bool = False) -> None:
+    """Check launch lines against their engine's release, and correct them. Example: invoke lint serve.sbatch"""
+    from infra.lint.lint import ENGINES
+    from infra.lint.lint import lint as lint_text
+
+    with expected(json):
+        if engine and engine not in ENGINES:
+            wanted = f"one of {', '.join(ENGINES)}"
+            raise InputError([Problem(where="--engine", found=repr(engine), wanted=wanted)])
+        found = lint_text(text_of(file), file, engine=engine or None, release=release or None)
+        show(found.to_json(), "" if json else found.text().rstrip(), json)
+        if adopt:
+            from hosts.fleet import NAME
+            from infra.lint.adopt import adopt as stack_text
+            from tools.places import STACKS
+
+            path = STACKS / f"Pulumi.{adopt}.yaml"
+            if not NAME.fullmatch(adopt) or path.exists():
+                found_there = f"{adopt!r}, which is there already" if path.exists() else repr(adopt)
+                raise InputError(
+                    [
+                        Problem(
+                            where="--adopt", found=found_there, wanted=f"the name of a new stack, like {NAME.pattern}"
+                        )
+                    ]
+                )
+            write(path, stack_text(found, adopt))
+            print(f"wrote {path.relative_to(ROOT)}; look at it, then: invoke plan -s {adopt}", file=sys.stderr)
+        if not found.ok:
+            raise Exit(code=Refused.exit_code)
+
+
+@task(
+    help={
+        "model": "MODEL: a name in infra/models, or the path of a config.json or of a model's folder",
+        "engine": "vllm, sglang, sglang-kt, kt-kernel or trtllm",
+        "release": "the engine's release; default: the newest known",
+        "gpus": "GPUs of each node: 8xh200, or 8x139.8GiB",
+        "nodes": "how many nodes",
+        "tensor": "tensor-parallel size; default: the engine's own, 1",
+        "pipeline": "pipeline-parallel size",
+        "data": "data-parallel size",
+        "expert": "whole experts on each GPU",
+        "decode_context": "decode-context-parallel size",
+        "dtype": "auto, bfloat16, float16 or float32",
+        "quant": "as if the weights were quantised so: fp8-block, int4-g32, nvfp4, …; default: the model's own",
+        "kv_dtype": "auto, fp8, bfloat16, …",
+        "max_model_len": "tokens of the longest sequence, 65536 or 64k; default: the model's own",
+        "max_num_seqs": "sequences at once",
+        "max_num_batched_tokens": "tokens of one step",
+        "utilization": "vLLM's gpu-memory-utilization, SGLang's mem-fraction-static",
+        "draft": "a draft model for speculation",
+        "host_ram_gib": "memory of each node, for experts and offloading",
+        "json": JSON,
+    }
+)
+def fit(
+    _: Context,
+    model: str,
+    *,
+    engine: str = "vllm",
+    release: str = "",
+    gpus: str = "8xh200",
+    nodes: int = 1,
+    tensor: int = 0,
+    pipeline: int = 1,
+    data: int = 1,
+    expert: bool = False,
+    decode_context: int = 1,
+    dtype: str = "auto",
+    quant: str = "",
+    kv_dtype: str = "auto",
+    max_model_len: str = "",
+    max_num_seqs: int = 0,
+    max_num_batched_tokens: str = "",
+    utilization: float = 0.0,
+    draft: str = "",
+    host_ram_gib: float = 0.0,
+    json: bool = False,
+) -> None:
+    """Compute what a model needs of each GPU and host. Example: invoke fit kimi-k2.5 --gpus 8xh200 --kv-dtype fp8"""
+    from infra.ledger.nearest import answer, document
+    from infra.ledger.request import from_options
+    from infra.ledger.text import lines
+
+    with expected(json):
+        request = from_options(
+            model,
+            engine=engine,
+            release=release,
+            gpus=gpus,
+            nodes=nodes,
+            tensor=tensor,
+            pipeline=pipeline,
+            data=data,
+            expert=expert,
+            decode_context=decode_context,
+            dtype=dtype,
+            quant=quant,
+            kv_dtype=kv_dtype,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            utilization=utilization,
+            draft=draft,
+            host_ram_gib=host_ram_gib,
+        )
+        found, suggestions = answer(request)
+        show(document(found, suggestions), "\n".join(lines(found, suggestions)), json)
+        if not found.fits:
+            raise Exit(code=Refused.exit_code)
+
+
+@task(
+    help={
+        "engine": "the engine: vllm, sglang, …",
         "model": "the model, where several stacks of the engine exist",
         "fleet": "the fleet, likewise",
         "stack": "the stack, in place of searching one",
@@ -283,12 +477,17 @@ def serve(
     json: bool = False,
 ) -> None:
     """Bring a stack up and return when tokens flow. Example: invoke serve --engine vllm --fleet lab --ttl 4h"""
+    from infra import spec
+    from infra.operate import choose, lease
+    from infra.operate.status import status as read_status
+    from infra.operate.tunnel import tunnel
+
     with expected(json):
         minutes = lease.minutes_of(ttl) if ttl else 0
         it = spec.load(stack) if stack else choose.matching(engine=engine, model=model, fleet=fleet)
         clear_dead_lock(it.stack)
         pulumi("up", "-s", it.stack, "--yes", "--skip-preview", "--non-interactive", quiet=json)
-        connect = Connections(it.fleet)
+        connect = connections(it.fleet)
         ends = lease.shorten(it, connect, minutes) if minutes else ""
         found = read_status(it, connect)
         through = tunnel(it.fleet, found.endpoint) if found.endpoint and not answers(found.endpoint) else ""
@@ -300,9 +499,11 @@ def serve(
 @task(help={"stack": STACK, "json": JSON})
 def status(_: Context, stack: str = "", json: bool = False) -> None:
     """Ask the machines how a stack is. Example: invoke status -s lab"""
+    from infra.operate.status import status as read_status
+
     with expected(json):
         it = stack_of(stack)
-        found = read_status(it, Connections(it.fleet))
+        found = read_status(it, connections(it.fleet))
         show(found.to_json(), found.text(), json)
 
 
@@ -316,23 +517,27 @@ def status(_: Context, stack: str = "", json: bool = False) -> None:
 )
 def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, json: bool = False) -> None:
     """Show the log of a stack's job. Example: invoke logs -s lab -f"""
+    from infra.operate import logs as job_logs
+
     with expected(json):
         it = stack_of(stack)
         if follow and json:
             raise InputError([Problem(where="--follow", found="--json as well", wanted="one of the two")])
         if follow:
-            job_logs.follow(it, Connections(it.fleet), lines, lambda line: print(line, flush=True))
+            job_logs.follow(it, connections(it.fleet), lines, lambda line: print(line, flush=True))
             return
-        text = job_logs.logs(it, Connections(it.fleet), lines)
+        text = job_logs.logs(it, connections(it.fleet), lines)
         show({"stack": it.stack, "lines": text.splitlines()}, text.rstrip(), json)
 
 
 @task(help={"stack": STACK, "tools": "also ask for a tool call and for a reasoning reply", "json": JSON})
 def smoke(_: Context, stack: str = "", tools: bool = False, json: bool = False) -> None:
     """Ask a stack's model for tokens. Example: invoke smoke -s lab --tools"""
+    from infra.operate.smoke import smoke as ask_for_tokens
+
     with expected(json):
         it = stack_of(stack)
-        found = ask_for_tokens(it, Connections(it.fleet), tools=tools)
+        found = ask_for_tokens(it, connections(it.fleet), tools=tools)
         show(found.to_json(), found.text(), json)
 
 
@@ -349,13 +554,19 @@ def teardown(
     _: Context, stack: str = "", cluster: bool = False, purge: bool = False, yes: bool = False, json: bool = False
 ) -> None:
     """Destroy a stack, prove that nothing is left, and say what it cost. Example: invoke teardown -s lab --cluster"""
+    from infra import desired
+    from infra.controller import backend
+    from infra.operate import absence
+    from infra.operate import teardown as removal
+    from tools import activation
+
     with expected(json):
         it = stack_of(stack)
         agree(
             f"This ends the service of {it.stack} on {it.fleet.name}" + (" and removes its cluster" if cluster else ""),
             yes or json,
         )
-        connect, say = Connections(it.fleet), progress()
+        connect, say = connections(it.fleet), progress()
         removal.refuse_elsewhere(it, backend(activation.environment(os.environ), Path.home()), connect)
         if cluster:
             removal.refuse_claimed(it.fleet, connect, but=it.stack)
@@ -412,6 +623,10 @@ def agree(what: str, yes: bool) -> None:
 @task
 def demo(context: Context) -> None:
     """Take three fresh machines to a served model, and ask it. Example: invoke demo (or: make demo)"""
+    from infra import spec
+    from infra.operate.smoke import smoke as ask_for_tokens
+    from infra.operate.status import status as read_status
+
     with expected():
         lab["up"](context)
         it = spec.load("lab")
@@ -419,7 +634,7 @@ def demo(context: Context) -> None:
         print("\n$ pulumi up -s lab", flush=True)
         pulumi("up", "-s", "lab", "--yes", "--skip-preview", "--non-interactive")
         print("\n$ invoke smoke -s lab --tools", flush=True)
-        connect = Connections(it.fleet)
+        connect = connections(it.fleet)
         print(ask_for_tokens(it, connect, tools=True).text())
         found = read_status(it, connect)
         print(
@@ -446,6 +661,8 @@ def check(context: Context) -> None:
 @task(help={"name": "the environment, a folder in infra/environments"})
 def lock(_: Context, name: str) -> None:
     """Solve an environment and write its conda.lock. Example: invoke env.lock vllm-0.19.1"""
+    from lab.paths import mirrors as lab_mirrors
+
     with expected():
         folder = ROOT / "infra" / "environments" / name
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) or not (folder / "environment.yml").is_file():
@@ -459,7 +676,25 @@ def lock(_: Context, name: str) -> None:
             raise Failed(f"{name} could not be locked; the reason stands above")
 
 
-ns = Collection(enroll, bootstrap_cluster, plan, serve, status, logs, smoke, teardown, demo, check)
+@task(
+    help={
+        "engine": "vllm, sglang, sglang-kt, kt-kernel, vllm-bench-serve, sglang-router or huggingface-hub",
+        "release": "a release that its package index has",
+        "json": JSON,
+    }
+)
+def extract(_: Context, engine: str, release: str, json: bool = False) -> None:
+    """Make an engine release's table of options from its package. Example: invoke flags.extract vllm 0.20.0"""
+    from tools.flags import extract as extract_table
+
+    with expected(json):
+        say = progress()
+        path = extract_table(engine, release, lambda line: say(engine, line))
+        show({"engine": engine, "release": release, "table": str(path)}, f"wrote {path.relative_to(ROOT)}", json)
+
+
+ns = Collection(enroll, bootstrap_cluster, plan, lint, fit, serve, status, logs, smoke, teardown, demo, check)
 ns.add_collection(lab)
 ns.add_collection(Collection("env", lock))
+ns.add_collection(Collection("flags", extract))
 many_words.accept(ns, "enroll", "hosts")

@@ -50,7 +50,9 @@ class Blocked(Refused):
 
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = tuple(reasons)
-        super().__init__("nothing was written on any host in this stage, because:\n" + "\n".join(f"  {line}" for line in reasons))
+        super().__init__(
+            "nothing was written on any host in this stage, because:\n" + "\n".join(f"  {line}" for line in reasons)
+        )
 
 
 class NotOurs(Refused):

@@ -12,7 +12,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "roles": ("roles", "hosts"),
     "infra": ("infra", "roles", "hosts"),
     "lab": ("lab", "hosts"),
-    "tools": ("tools", "lab"),
+    "tools": ("tools", "lab", "infra", "hosts"),
     "tasks": OURS,
     "bench": OURS,
 }
