@@ -99,6 +99,8 @@ def request(d: Deployment, subject: Subject, place: Placement, *, host_gib: floa
         prefix_caching=_prefix_caching(subject),
         redundant_experts=_redundant(subject, whole("redundant_experts")),
         dense_tensor=whole("dense_tensor"),
+        whole_shared=(subject.text("moe-a2a-backend") or "none") != "none" or subject.given("enable-deepep-moe"),
+        attention_head=subject.given("enable-dp-lm-head"),
         block_size=whole("block_size"),
         most_tokens=whole("most_tokens"),
         offload_gib=(subject.real(names.get("offload_gib", "")) or 0.0) + host_gib * (p.world // place.gpus_per_node),

@@ -234,7 +234,7 @@ def cost(it: Reading) -> str:
     asked = minutes(d.launcher.time) if d.launcher.name == "slurm" else 0
     if asked:
         text += f"; {hourly * asked / 60:,.2f} if it runs its whole time, {d.launcher.time}"
-    return text + ". The price of a million tokens is known after `invoke bench`"
+    return text + "; the price of a million tokens is not known before it is measured"
 
 
 def stages(it: Reading) -> tuple[Stage, ...]:

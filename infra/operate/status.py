@@ -93,7 +93,7 @@ def status(d: Deployment, connect: Connect) -> Status:
         live = parse_live(live_out, d.stack)
     except SlipwayError as error:
         return replace(empty, why=str(error).splitlines()[0])
-    place_gpus = place(d).gpus_per_node * len(place(d).ranks)
+    place_gpus = place(d).gpus
     jobs = [*known_gpus(parse_ended(ended_out), place_gpus), *live]
     observed = endpoint.observed(ready.strip().splitlines()[-1] if ready.strip() else "")
     state, why = _state(live, claimed, bool(observed), hosts, jobs)

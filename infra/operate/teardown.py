@@ -53,7 +53,7 @@ def bill(d: Deployment, connect: Connect) -> Bill:
         running = [] if "squeue: command not found" in live else parse_live(live, d.stack)
     except SlipwayError as error:
         return Bill(unknown=str(error).splitlines()[0])
-    jobs = [*known_gpus(parse_ended(ended), place(d).gpus_per_node * len(place(d).ranks)), *running]
+    jobs = [*known_gpus(parse_ended(ended), place(d).gpus), *running]
     return Bill(jobs=tuple(jobs), hours=gpu_hours(jobs), price_per_gpu_hour=d.fleet.price_per_gpu_hour)
 
 

