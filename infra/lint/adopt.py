@@ -340,6 +340,8 @@ def _options(command: LintedCommand) -> tuple[Option, ...]:
 
 def _software(command: LintedCommand) -> str:
     name = f"{command.engine}-{command.release}"
+    if "ray" in _launcher(command) and f"{name}-ray" in environments.names():
+        name = f"{name}-ray"
     if command.engine == "trtllm":
         return f"  slipway:image: registry.example/tensorrt-llm@sha256:{'0' * 64} # put in yours, by its digest"
     note = "" if name in environments.names() else " # make its folder in infra/environments"

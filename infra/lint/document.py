@@ -93,8 +93,6 @@ class Document:
     others: tuple[Other, ...] = ()
     files: Mapping[str, Written] = field(default_factory=dict)
     pins: tuple[Pin, ...] = ()
-    packages: Mapping[str, str] = field(default_factory=dict)
-    """What it installs, by distribution name; "" where no version is pinned."""
     names_fork: bool = False
     """Whether its SGLang is KTransformers' fork."""
     names_ray: bool = False
