@@ -59,7 +59,7 @@ def parse(data: object, place: str, *, name: str = "model") -> Model:
     family = _family(top, text)
     _refuse(top, text, family)
     a = _vision(top, family, _architecture(top, text, family))
-    if not a.mla and not a.head_size:
+    if not top.problems and not a.mla and not a.head_size:
         text.problem(
             text.at("num_attention_heads"), f"{a.heads} heads of a hidden size of {a.hidden}", "heads with a size"
         )
