@@ -27,17 +27,31 @@ _PIECES = st.sampled_from(
         "\u3000", "\u0000", "\ufeff", "\r\n",
     ]
 )  # fmt: skip
+_HEADS = st.sampled_from(
+    [
+        "vllm serve m",
+        "sglang serve --model-path m",
+        "trtllm-serve m",
+        "kt run m",
+        "vllm bench serve --model m",
+        "hf download m",
+    ]
+    + ["python -m sglang_router.launch_router", "python ktransformers/server/main.py", "python benchmark_moe.py"]
+)
 TEXTS = st.one_of(
     st.lists(st.tuples(_PIECES, st.sampled_from(["", " ", " ", "\n"])), max_size=40).map(
         lambda pairs: "".join(piece + end for piece, end in pairs)
+    ),
+    st.tuples(_HEADS, st.lists(_PIECES, max_size=25), st.sampled_from([" ", " \\\n  "])).map(
+        lambda parts: parts[0] + parts[2] + parts[2].join(parts[1])
     ),
     st.text(max_size=300),
     st.tuples(_PIECES, st.integers(1, 400)).map(lambda pair: pair[0] * pair[1]),
 )
 """Documents."""
 _KEYS = st.sampled_from(
-    [f"slipway:{key}" for key in ("fleet", "model", "engine", "launcher", "parallelism", "environment", "port", "roles")]
-    + ["slipway:secrets", "name", "release", "args", "env", "config", "time", "tensor", "data", "secure", "slipwy:fleet", "fleet", ""]
+    [f"slipway:{key}" for key in ("fleet", "model", "engine", "launcher", "parallelism", "environment", "port")]
+    + ["slipway:secrets", "slipway:roles", "name", "release", "args", "env", "config", "time", "tensor", "data", "secure", "fleet", ""]
 )  # fmt: skip
 _VALUES = st.one_of(
     st.none(),
@@ -45,7 +59,7 @@ _VALUES = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=20),
-    st.sampled_from(["dgx-h200", "kimi-k2.5", "vllm", "sglang", "trtllm", "0.19.1", "slurm", "24:00:00", "8000", "../x"]),
+    st.sampled_from(["dgx-h200", "kimi-k2.5", "vllm", "sglang", "trtllm", "0.19.1", "slurm", "8000", "../x"]),
 )  # fmt: skip
 NESTED = st.recursive(
     _VALUES,
