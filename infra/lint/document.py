@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infra.flags.words import Token
-from infra.lint.lexer import Note
+from infra.lint.words import Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
