@@ -17,6 +17,15 @@ class Part:
     inner: bool = False
 
 
+def shows(encoding: str | None) -> bool:
+    """Whether a terminal of that encoding can show the blocks."""
+    try:
+        "".join((*UNICODE.values(), "…")).encode(encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
 def bar(begin: float, end: float, whole: float, cells: int, ink: str) -> str:
     """A bar from `begin` to `end` of `whole`; what is there at all shows."""
     scale = cells / whole if whole > 0 else 0.0

@@ -122,6 +122,8 @@ def parse(name: str, data: object, place: str) -> Model:
         also=_also(top),
         precision=_precision(top),
     )
+    if not top.problems and not model.architecture.mla and not model.architecture.head_size:
+        numbers.problem(numbers.at("heads"), str(model.architecture.heads), "heads that have a size, or a head_dim")
     numbers.done()
     top.done()
     top.raise_problems(f"the model file {place} can't be used:")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from hosts.state import Stage
 from infra.bars import Part
@@ -229,6 +228,8 @@ def cost(it: Reading) -> str:
     price = d.fleet.price_per_gpu_hour
     if not price:
         return f"{taken}; the fleet's file names no price_per_gpu_hour"
+    from decimal import Decimal  # noqa: PLC0415 - only where there is a price
+
     hourly = Decimal(price) * placed.gpus
     text = f"{taken} x {Decimal(price):,.2f} = {hourly:,.2f} an hour"
     asked = minutes(d.launcher.time) if d.launcher.name == "slurm" else 0

@@ -37,6 +37,7 @@ def plan_json(it: Deployment | Reading) -> dict[str, Json]:
     full = _fullest(it.fits)
     return {
         "stack": d.stack,
+        "ok": not it.errors,
         "fleet": d.fleet.name,
         "model": d.model.name,
         "engine": d.engine,
@@ -53,6 +54,7 @@ def plan_json(it: Deployment | Reading) -> dict[str, Json]:
         "ledger": _ledger_json(full) if full else None,
         "ledgers": {role: _fit_json(fit) for role, fit in it.fits.items()},
         "changes": {role: [_as_json(change.to_json()) for change in found] for role, found in it.changes.items()},
+        "left_out": list(it.left_out),
         "cost": shown.cost(it),
         "problems": [problem.to_json() for problem in (*it.errors, *it.warnings)],
     }
@@ -132,8 +134,13 @@ def _is_json(value: object) -> TypeGuard[Json]:
 
 def plan_text(it: Deployment | Reading, *, ascii_only: bool = False) -> str:
     """The plan as a person reads it; `ascii_only` where the terminal can't show more."""
-    text = "\n".join(line.rstrip() for line in _lines(reading(it), ascii_only)) + "\n"
+    text = "\n".join(_printable(line).rstrip() for line in _lines(reading(it), ascii_only)) + "\n"
     return text.replace("…", "...").encode("ascii", "replace").decode() if ascii_only else text
+
+
+def _printable(line: str) -> str:
+    """A line that can't command the terminal: names come from users' files."""
+    return line if line.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def _lines(it: Reading, ascii_only: bool) -> Iterator[str]:

@@ -197,8 +197,10 @@ def _deprecated(case: Case, flag: Flag, given: Given) -> Finding:
     edit = None
     if meant is not None and meant.sure:
         edit = Edit(drop=(given.name, *meant.drops), add=meant.groups)
-    elif instead in case.table.spellings:
-        edit = Edit(drop=(given.name,), add=((instead, *(piece.text for piece in given.values)),))
+    elif instead.partition("=")[0] in case.table.spellings:
+        heir = case.table.flags[case.table.spellings[instead.partition("=")[0]]]
+        if heir.takes_value == (flag.takes_value or "=" in instead):
+            edit = Edit(drop=(given.name,), add=((instead, *(piece.text for piece in given.values)),))
     return Finding(problem=problem, edit=edit)
 
 

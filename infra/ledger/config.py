@@ -59,6 +59,10 @@ def parse(data: object, place: str, *, name: str = "model") -> Model:
     family = _family(top, text)
     _refuse(top, text, family)
     a = _vision(top, family, _architecture(top, text, family))
+    if not top.problems and not a.mla and not a.head_size:
+        text.problem(
+            text.at("num_attention_heads"), f"{a.heads} heads of a hidden size of {a.hidden}", "heads with a size"
+        )
     top.raise_problems(f"{place} can't be used:")
     dtype = _dtype(top, text)
     scheme, size = dtype, precisions.of(dtype)

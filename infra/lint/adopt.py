@@ -2,20 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import yaml
 
 from hosts.errors import InputError
 from hosts.problem import Problem
 from hosts.schema import parse_yaml
-from infra import environments, spec, stack_file
+from infra import spec, stack_file
 from infra.engines import ktransformers, sglang, trtllm, vllm
 from infra.flags import table as tables
 from infra.flags.check import Checked, Option, check
 from infra.flags.words import UNKNOWN, Token
 from infra.lint.result import LintedCommand, LintResult
+from infra.lint.stack_text import Adopted, text_of
 from infra.rules.recognise import recognise
 
 _SERVERS = frozenset({"vllm", "sglang", "sglang-kt", "trtllm"})
@@ -50,21 +50,6 @@ _SILENT = frozenset(
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what Slipway's servers listen on
 _PORTS = {"sglang": 30000, "sglang-kt": 30000}
 """The engines' own defaults, where that is not 8000."""
-_GPUS_OF_DGX = 16
-
-
-@dataclass(slots=True)
-class _Stack:
-    """The parts of the file, as they are found."""
-
-    args: dict[str, object] = field(default_factory=dict)
-    env: dict[str, str] = field(default_factory=dict)
-    config: dict[str, object] = field(default_factory=dict)
-    parallelism: dict[str, int | bool] = field(default_factory=dict)
-    port: int = 8000
-    model: str = ""
-    draft: str = ""
-    notes: list[str] = field(default_factory=list)
 
 
 def adopt(result: LintResult, stack: str) -> str:
@@ -80,13 +65,13 @@ def adopt(result: LintResult, stack: str) -> str:
         for other in servers[1:]
         if not _is_other_rank(other)
     ]
-    text = _text(command, found, result.name, stack)
+    text = text_of(command, found, result.name, stack)
     if "partition" in command.launch.around.directives:
         partition = command.launch.around.directives["partition"]
         found.notes.append(f"#SBATCH --partition={partition}: the fleet's own is taken; set partition below")
     for problem in _problems(text, stack):
         found.notes.append(f"not right yet: {problem.where}: found {problem.found}, wanted {problem.wanted}")
-    return _text(command, found, result.name, stack)
+    return text_of(command, found, result.name, stack)
 
 
 def _is_other_rank(command: LintedCommand) -> bool:
@@ -107,9 +92,9 @@ def _is_server(command: LintedCommand) -> bool:
     )
 
 
-def _read(command: LintedCommand, result: LintResult) -> _Stack:
+def _read(command: LintedCommand, result: LintResult) -> Adopted:
     """Every option at its place."""
-    found = _Stack(env=_environment(command), port=_PORTS.get(command.engine, 8000))
+    found = Adopted(env=_environment(command), port=_PORTS.get(command.engine, 8000))
     checked = _checked(command)
     for option in checked.options:
         _take(found, command.engine, option)
@@ -132,7 +117,7 @@ def _checked(command: LintedCommand) -> Checked:
     return check(tables.load(command.engine, command.release), words, module=True)
 
 
-def _take(found: _Stack, engine: str, option: Option) -> None:
+def _take(found: Adopted, engine: str, option: Option) -> None:
     name, value = option.name.lstrip("-"), option.value
     written = " ".join((option.written, *(token.text for token in option.values))).strip()
     if not name:
@@ -152,7 +137,7 @@ def _take(found: _Stack, engine: str, option: Option) -> None:
         _argument(found, name, option, written)
 
 
-def _part(found: _Stack, name: str, value: object, written: str) -> None:
+def _part(found: Adopted, name: str, value: object, written: str) -> None:
     """Into how many pieces the model is cut."""
     if name == "enable-expert-parallel":
         found.parallelism["expert"] = value is True
@@ -162,7 +147,7 @@ def _part(found: _Stack, name: str, value: object, written: str) -> None:
         found.notes.append(f"{written}: known only at run time; set it in slipway:parallelism")
 
 
-def _argument(found: _Stack, name: str, option: Option, written: str) -> None:
+def _argument(found: Adopted, name: str, option: Option, written: str) -> None:
     value = _plain(option.value)
     if value is UNKNOWN and len(option.values) == 1 and option.values[0].text.startswith("{"):
         value = _partly(found, name, option.values[0].text)
@@ -172,7 +157,7 @@ def _argument(found: _Stack, name: str, option: Option, written: str) -> None:
         found.args[name] = value
 
 
-def _partly(found: _Stack, name: str, text: str) -> object:
+def _partly(found: Adopted, name: str, text: str) -> object:
     """JSON of which some texts are known only at run time: the rest of it."""
     try:
         value = json.loads(text)
@@ -205,14 +190,14 @@ def _plain(value: object) -> object:
     return value
 
 
-def _port(found: _Stack, value: object, written: str) -> None:
+def _port(found: Adopted, value: object, written: str) -> None:
     if isinstance(value, int) and 1024 <= value <= 65535:
         found.port = value
     else:
         found.notes.append(f"{written}: no port from 1024 to 65535 that is known; slipway:port is {found.port}")
 
 
-def _draft(found: _Stack, option: Option, written: str) -> None:
+def _draft(found: Adopted, option: Option, written: str) -> None:
     draft = recognise(option.values[0].text) if option.values else None
     if draft:
         found.draft = draft.name
@@ -220,7 +205,7 @@ def _draft(found: _Stack, option: Option, written: str) -> None:
         found.notes.append(f"{written}: not a model of infra/models; add it there, and set slipway:draft")
 
 
-def _model(found: _Stack, command: LintedCommand, checked: Checked) -> None:
+def _model(found: Adopted, command: LintedCommand, checked: Checked) -> None:
     named = [option for option in checked.options if option.name in ("--model", "--model-path") and option.values]
     text = named[-1].values[0].text if named else checked.positionals[0].text if checked.positionals else ""
     served = [option for option in checked.options if option.name == "--served-model-name" and option.values]
@@ -236,7 +221,7 @@ def _model(found: _Stack, command: LintedCommand, checked: Checked) -> None:
         found.notes.append("no --served-model-name: Slipway gives the model's repository as its name")
 
 
-def _attention(found: _Stack, checked: Checked) -> None:
+def _attention(found: Adopted, checked: Checked) -> None:
     """SGLang's `--tp-size` counts attention's replicas too; Slipway's tensor does not."""
     data = found.parallelism.get("data", 1)
     tensor = found.parallelism.get("tensor", 1)
@@ -248,7 +233,7 @@ def _attention(found: _Stack, checked: Checked) -> None:
         del found.parallelism["data"]
 
 
-def _yaml(found: _Stack, checked: Checked, result: LintResult) -> None:
+def _yaml(found: Adopted, checked: Checked, result: LintResult) -> None:
     """TensorRT-LLM's YAML, where the document writes it."""
     from infra.lint.manifest import plain  # noqa: PLC0415 - beside the reader of manifests
 
@@ -282,68 +267,8 @@ def _environment(command: LintedCommand) -> dict[str, str]:
     return kept
 
 
-def _text(command: LintedCommand, found: _Stack, name: str, stack: str) -> str:
-    return "\n".join(_rows(command, found, name, stack)) + "\n"
-
-
-def _rows(command: LintedCommand, found: _Stack, name: str, stack: str) -> Iterator[str]:
-    corrected = ", corrected" if command.corrected else ""
-    yield f"# {stack}: the command of {name}, line {command.line}{corrected}."
-    yield "#   The fleet and the launcher are not the command's to say: put in yours."
-    for note in found.notes:
-        yield f"#   {' '.join(note.split())}"
-    yield "config:"
-    yield f"  slipway:fleet: {_fleet(found)}"
-    yield f"  slipway:model: {found.model}"
-    if found.draft:
-        yield f"  slipway:draft: {found.draft}"
-    yield "  slipway:engine:"
-    yield f"    name: {command.engine}"
-    yield f'    release: "{command.release}"'
-    for key, values in (("args", found.args), ("env", found.env), ("config", found.config)):
-        if values:
-            yield f"    {key}:"
-            yield from (f"      {_flow(option)}: {_flow(value)}" for option, value in values.items())
-    yield f"  slipway:launcher: {_launcher(command)}"
-    yield f"  slipway:parallelism: {_flow(found.parallelism or {'tensor': 1})}"
-    yield _software(command)
-    yield f'  slipway:port: "{found.port}"'
-
-
-def _flow(value: object) -> str:
-    """YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=1 << 20, allow_unicode=True, sort_keys=False)
-    return text.removesuffix("...\n").strip()
-
-
-def _fleet(found: _Stack) -> str:
-    p = found.parallelism
-    world = p.get("tensor", 1) * p.get("pipeline", 1) * p.get("data", 1)
-    return "dgx-h200" if world <= _GPUS_OF_DGX else "dgx-h200-16"
-
-
-def _launcher(command: LintedCommand) -> str:
-    words = {word.rpartition("/")[2] for word in command.launch.around.prefix}
-    if command.engine == "trtllm" and words & {"mpirun", "mpiexec"}:
-        return "{name: mpirun}"
-    if any(option.name == "--distributed-executor-backend" and option.value == "ray" for option in _options(command)):
-        return "{name: ray}"
-    asked = command.launch.around.directives
-    time = asked.get("time", "")
-    keys = [f'time: "{time if stack_file.slurm_time_is_valid(time) else "24:00:00"}"']
-    return f"{{name: slurm, {', '.join(keys)}}}"
-
-
 def _options(command: LintedCommand) -> tuple[Option, ...]:
     return command.checked.options if command.checked else ()
-
-
-def _software(command: LintedCommand) -> str:
-    name = f"{command.engine}-{command.release}"
-    if command.engine == "trtllm":
-        return f"  slipway:image: registry.example/tensorrt-llm@sha256:{'0' * 64} # put in yours, by its digest"
-    note = "" if name in environments.names() else " # make its folder in infra/environments"
-    return f"  slipway:environment: {name}{note}"
 
 
 def _problems(text: str, stack: str) -> tuple[Problem, ...]:

@@ -38,6 +38,8 @@ _SHELLS = frozenset(
     {"bash", "sh", "shell", "zsh", "ksh", "console", "shell-session", "shellsession", "sh-session", "terminal"}
 )
 _TEXTS = frozenset({"", "slurm", "sbatch", "text", "txt", "none", "plaintext", "cmd", "command"})
+_PYTHON = frozenset({"python", "py", "python3"})
+_COMMAND = re.compile(r"(?:\s*#[^\n]*\n)*+\s*(?:[A-Z_]+=\S* )*(?:python3? +-|vllm +serve|trtllm-serve|docker +run)")
 _YAML = frozenset({"yaml", "yml", "compose", "k8s", "kubernetes"})
 _DOCKERFILES = frozenset({"dockerfile", "docker", "containerfile"})
 _UNITS = frozenset({"ini", "systemd", "service", "unit", "conf"})
@@ -108,7 +110,7 @@ def _of_language(language: str, text: str, line: int) -> Iterator[Block]:
         yield Block(kind="dockerfile", text=text, line=line)
     elif language in _UNITS and _UNIT.search(text):
         yield Block(kind="unit", text=text, line=line)
-    elif language in _SHELLS | _TEXTS | _DOCKERFILES | _UNITS:
+    elif language in _SHELLS | _TEXTS | _DOCKERFILES | _UNITS or (language in _PYTHON and _COMMAND.match(text)):
         kind = "shell" if language in _SHELLS else _sniffed(text)
         yield from _shell(text, line) if kind == "shell" else (Block(kind=kind, text=text, line=line),)
 

@@ -33,7 +33,6 @@ class Collector:
     others: list[Other] = field(default_factory=list)
     files: dict[str, Written] = field(default_factory=dict)
     pins: list[Pin] = field(default_factory=list)
-    packages: dict[str, str] = field(default_factory=dict)
     manifests: list[tuple[str, int]] = field(default_factory=list)
     """YAML documents that are fed to `kubectl`, with their lines."""
     words_taken: int = 0
@@ -158,7 +157,6 @@ class Collector:
 
     def _other(self, words: tuple[Token, ...], command: Simple) -> None:
         for package, release in pins.installed(words):
-            self.packages[package] = release or self.packages.get(package, "")
             if release and package in pins.PACKAGES:
                 self.pins.append(Pin(package=package, release=release, line=words[0].line))
         if len(self.others) < MAX_OTHERS:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infra.flags.words import Token
-from infra.lint.lexer import Note
+from infra.lint.words import Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +93,6 @@ class Document:
     others: tuple[Other, ...] = ()
     files: Mapping[str, Written] = field(default_factory=dict)
     pins: tuple[Pin, ...] = ()
-    packages: Mapping[str, str] = field(default_factory=dict)
-    """What it installs, by distribution name; "" where no version is pinned."""
     names_fork: bool = False
     """Whether its SGLang is KTransformers' fork."""
     names_ray: bool = False

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from infra.flags.words import Token
-from infra.lint.lexer import MAX_DEPTH, Lexer, Piece, Word
+from infra.lint.lexer import Lexer
 from infra.lint.scope import Scope
+from infra.lint.words import MAX_DEPTH, Piece, Word
 
 BUDGET = 4 << 20
 """Characters that all expansions of one document may yield together."""

@@ -3,39 +3,8 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
-MAX_DEPTH = 12
-"""Substitutions inside one another; what lies deeper stays as it is written."""
-
-NoteKind = Literal["blank", "missing", "comment", "quote", "typographic", "cut", "doubled"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A part of a word. `param` is `${…}` without its braces, `run` what stands in `$(…)` or backticks."""
-
-    kind: Literal["text", "param", "run", "open"]
-    text: str
-    quoted: bool = False
-    line: int = 0
-    braced: bool = False
-    """Whether a `param` is written with braces."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """One word as written; `array` are the words of `NAME=(…)`."""
-
-    pieces: tuple[Piece, ...]
-    line: int
-    array: "tuple[Word, ...] | None" = None
-
-    @property
-    def plain(self) -> str:
-        """Its text where it is written without quotes and expansions, else ""."""
-        piece = self.pieces[0] if len(self.pieces) == 1 else None
-        return piece.text if piece and piece.kind == "text" and not piece.quoted else ""
+from infra.lint.words import BROKEN, PLACEHOLDER, Note, Word, WordReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,95 +28,34 @@ class Redirect:
     """Whether variables in the here-document are replaced."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """A place where the text does not say to a shell what its writer meant."""
-
-    kind: NoteKind
-    line: int
-
-
 Item = Word | Operator | Redirect
 
 _BLANKS = re.compile(r"(?:[ \t\r\f\v\u00a0]|\\\r?\n)+")
-_PLAIN = re.compile(r"[^\s\\'\"`$;&|()<>#{\u201c\u201d\u2018]+")
-_CURLY_END = re.compile(r"[\u201d\u201c\u2019\n]")
 _OPERATOR = re.compile(r"\n|;;&|;;|;&|&&|\|\||\|&|[;&|()]")
 _REDIRECT = re.compile(r"(?:[0-9]{1,3}|\{[A-Za-z_]\w{0,60}\})?(?:<<<|<<-?|<>|<&|<|>>|>&|>\||&>>|&>|>)")
-_BROKEN = re.compile(r"\\[ \t\u00a0]+(?:#[^\n]*)?(?=\n|\Z)")
 _LOST_END = re.compile(r"\\[ \t]+(?=--?[A-Za-z])")
 _DOUBLED = re.compile(r"\\\\[ \t]*\n[ \t]*(?=--?[A-Za-z])")
 _COMMENTED = re.compile(r"\\[ \t]*\Z")
-_PLACEHOLDER = re.compile(r"<[^\s<>&|;()'\"`$=][^<>\n;|&'\"`$]{0,80}>|\{[A-Za-z][A-Za-z0-9_. -]{0,60}\}")
-_NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!_-]")
-_ASSIGNS = re.compile(r"[A-Za-z_]\w*\+?=\Z")
-_DOUBLE = re.compile(r"[^\"\\$`\n]+")
-_SINGLE_END = re.compile(r"'")
-_ANSI = re.compile(r"[^'\\\n]+")
 _OPTION_NEXT = re.compile(
     r"(?:[ \t]*\n){0,2}[ \t]*(?P<comment>#[^\n]*\n(?:[ \t]*(?:#[^\n]*)?\n){0,8}[ \t]*)?"
     r"(?P<dash>--?|[\u2013\u2014])[A-Za-z]"
 )
 _PATTERN = re.compile(r"[^\n()]{1,200}\)")
 _PATTERN_WORDS = re.compile(r"[\w*?=.\[\]-]+(?:\|[\w*?=.\[\]-]+)*\)")
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
 
 
 @dataclass(slots=True)
-class Lexer:
-    """Reads one text from its start to its end; `notes` grows on the way."""
+class Lexer(WordReader):
+    """Reads one text from its start to its end."""
 
-    text: str
-    line: int = 1
-    counts: bool = True
-    """Whether a line's end begins a new line of the document."""
-    depth: int = 0
-    opaque: bool = False
-    """Whether single quotes don't keep a variable from being replaced: it was to be before."""
-    notes: list[Note] = field(default_factory=list)
-    at: int = 0
     _documents: list[tuple[str, bool, bool, int]] = field(default_factory=list)
     _words: int = 0
     _first: str = ""
-    _continued: bool = False
-    _unclosed: dict[str, bool] = field(default_factory=dict)
 
     def items(self) -> Iterator[Item]:
         """Words, operators and redirections in order."""
         while self.at < len(self.text):
             yield from self._next()
-
-    def array(self) -> tuple[Word, ...]:
-        """The words up to the closing parenthesis, which is eaten; a line's end is a blank here."""
-        found: list[Word] = []
-        while self.at < len(self.text):
-            char = self.text[self.at]
-            if char == ")":
-                self.at += 1
-                break
-            if char in ";&|(" or char.isspace():
-                self._step(char)
-                continue
-            if char == "#":
-                self._skip_comment()
-                continue
-            if char in "<>":
-                self.at += 1
-                continue
-            broken = _BROKEN.match(self.text, self.at)
-            if broken:
-                self.notes.append(Note(kind="blank", line=self.line))
-                self.at = broken.end()
-                continue
-            word = self._word()
-            if word.pieces:
-                found.append(word)
-        return tuple(found)
-
-    def _step(self, char: str) -> None:
-        self.at += 1
-        if char == "\n" and self.counts:
-            self.line += 1
 
     def _next(self) -> Iterator[Item]:
         text, at = self.text, self.at
@@ -157,7 +65,7 @@ class Lexer:
         if operator and not text.startswith("&>", at):
             yield from self._operator(operator[0])
             return
-        redirect = None if _PLACEHOLDER.match(text, at) else _REDIRECT.match(text, at)
+        redirect = None if PLACEHOLDER.match(text, at) else _REDIRECT.match(text, at)
         if redirect:
             yield from self._redirect(redirect[0])
             return
@@ -196,7 +104,7 @@ class Lexer:
             self._continued = True
             self._jump(doubled.end())
             return True
-        lost, broken = _LOST_END.match(text, at), _BROKEN.match(text, at)
+        lost, broken = _LOST_END.match(text, at), BROKEN.match(text, at)
         if not self._words or not (lost or broken):
             return False
         self.notes.append(Note(kind="blank", line=self.line))
@@ -205,13 +113,6 @@ class Lexer:
         if broken and self.at < len(text):
             self._step("\n")
         return True
-
-    def _skip_comment(self) -> str:
-        end = self.text.find("\n", self.at)
-        end = len(self.text) if end < 0 else end
-        comment = self.text[self.at : end]
-        self.at = end
-        return comment
 
     def _comment(self) -> None:
         """A comment ends the command, also where the line before it, or the comment itself, ends in a backslash."""
@@ -223,11 +124,6 @@ class Lexer:
             self.notes.append(Note(kind="comment", line=line))
             self._jump(follows.start("dash"))
             self._continued = True
-
-    def _jump(self, to: int) -> None:
-        if self.counts:
-            self.line += self.text.count("\n", self.at, to)
-        self.at = to
 
     def _is_pattern(self, at: int) -> bool:
         """Whether `--port)` of a `case` stands here, and no option."""
@@ -248,7 +144,7 @@ class Lexer:
             yield from self._bodies()
         elif self._words and self._first != "case":
             follows = _OPTION_NEXT.match(self.text, self.at)
-            if follows and not self._is_pattern(follows.start("dash")):
+            if follows and self._goes_on(follows) and not self._is_pattern(follows.start("dash")):
                 self.notes.append(Note(kind="missing", line=line))
                 self._jump(follows.start("dash"))
                 self._continued = True
@@ -256,6 +152,12 @@ class Lexer:
         self._words = 0
         self._continued = False
         yield Operator(text="\n", line=line)
+
+    def _goes_on(self, follows: re.Match[str]) -> bool:
+        """Whether options further on are the command's: past an empty line only where a backslash led to that."""
+        between = self.text[self.at : follows.start("dash")]
+        empty = not self.text[max(self.at - 200, 0) : self.at - 1].rpartition("\n")[2].strip()
+        return empty or bool(follows["comment"]) or "\n" not in between
 
     def _redirect(self, written: str) -> Iterator[Item]:
         line = self.line
@@ -295,245 +197,3 @@ class Lexer:
                     continue
             yield Redirect(operator="<<", line=line, body="\n".join(rows) + "\n", body_line=body_line, expands=expands)
         self._documents.clear()
-
-    def _word(self) -> Word:
-        """One word; where none can be read, one character is eaten, so that reading always goes on."""
-        line, start = self.line, self.at
-        pieces: list[Piece] = []
-        while self.at < len(self.text) and self._piece(pieces):
-            pass
-        if self.at == start:
-            self.at += 1
-        joined = _joined(pieces)
-        if self.text.startswith("(", self.at) and len(joined) == 1 and _ASSIGNS.match(joined[0].text):
-            self.at += 1
-            return Word(pieces=joined, line=line, array=self.array())
-        return Word(pieces=joined, line=line)
-
-    def _piece(self, pieces: list[Piece]) -> bool:
-        """Reads one piece of a word; False where the word ends."""
-        text, at = self.text, self.at
-        char = text[at]
-        plain = _PLAIN.match(text, at)
-        if plain:
-            self.at = plain.end()
-            pieces.append(Piece(kind="text", text=plain[0], line=self.line))
-            return True
-        if char in "<{" and (placeholder := _PLACEHOLDER.match(text, at)):
-            self.at = placeholder.end()
-            pieces.append(Piece(kind="open", text=placeholder[0], line=self.line))
-            return True
-        if char.isspace() or char in ";&|()<>":
-            return False
-        if char == "\\":
-            return self._escape(pieces)
-        if char == "'":
-            self._single(pieces)
-        elif char == '"':
-            self._double(pieces)
-        elif char == "`":
-            self._backticks(pieces, quoted=False)
-        elif char == "$":
-            self._dollar(pieces, quoted=False)
-        elif char in "\u201c\u201d\u2018" and (char != "\u2018" or not pieces):
-            self._typographic(pieces)
-        else:  # `#` inside a word, or a brace
-            self.at += 1
-            pieces.append(Piece(kind="text", text=char, line=self.line))
-        return True
-
-    def _escape(self, pieces: list[Piece]) -> bool:
-        text, at = self.text, self.at
-        if text.startswith(("\\\n", "\\\r\n"), at):
-            self._continued = True
-            self.at = text.index("\n", at)
-            self._step("\n")
-            return self.at < len(text) and not text[self.at].isspace()
-        if _BROKEN.match(text, at):
-            return False
-        self.at = min(at + 2, len(text))
-        pieces.append(Piece(kind="text", text=text[at + 1 : at + 2] or "\\", quoted=True, line=self.line))
-        return True
-
-    def _single(self, pieces: list[Piece]) -> None:
-        end = self._closing("'", self.at + 1)
-        line = self.line
-        body = self.text[self.at + 1 : end]
-        self._jump(min(end + 1, len(self.text)) if end < len(self.text) and self.text[end] == "'" else end)
-        known, dollar, rest = body.partition("$") if self.opaque else (body, "", "")
-        pieces.append(Piece(kind="text", text=known, quoted=True, line=line))
-        if dollar:
-            pieces.append(Piece(kind="open", text=f"${rest}", quoted=True, line=line))
-
-    def _closing(self, quote: str, start: int) -> int:
-        """Where a quote closes; where it never does, the end of its line, with a note."""
-        if not self._unclosed.get(quote):
-            end = self.text.find(quote, start)
-            if end >= 0:
-                return end
-            self._unclosed[quote] = True
-        self.notes.append(Note(kind="quote", line=self.line))
-        end = self.text.find("\n", start)
-        return len(self.text) if end < 0 else end
-
-    def _typographic(self, pieces: list[Piece]) -> None:
-        """Quotes that a word processor made; read as the straight ones that were meant."""
-        closing = _CURLY_END.search(self.text, self.at + 1, self.at + 2000)
-        end = closing.start() if closing and closing[0] != "\n" else self.at
-        if end == self.at:
-            self.at += 1
-            pieces.append(Piece(kind="text", text=self.text[self.at - 1], line=self.line))
-            return
-        self.notes.append(Note(kind="typographic", line=self.line))
-        pieces.append(Piece(kind="text", text=self.text[self.at + 1 : end], quoted=True, line=self.line))
-        self.at = end + 1
-
-    def _double(self, pieces: list[Piece]) -> None:
-        opened, line, before = self.at, self.line, len(pieces)
-        self.at += 1
-        pieces.append(Piece(kind="text", text="", quoted=True, line=self.line))
-        stop = -1 if not self._unclosed.get('"') else self._closing('"', self.at)
-        while self.at < len(self.text) and self.at != stop:
-            char = self.text[self.at]
-            if char == '"':
-                self.at += 1
-                return
-            self._in_double(pieces, char)
-        if stop < 0:  # it never closes: read the line again as if it closed at its end
-            self._unclosed['"'] = True
-            self.at, self.line = opened + 1, line
-            del pieces[before:]
-            stop = self._closing('"', self.at)
-            body = self.text[self.at : stop]
-            self.at = stop
-            pieces.append(Piece(kind="text", text=body, quoted=True, line=line))
-
-    def _in_double(self, pieces: list[Piece], char: str) -> None:
-        plain = _DOUBLE.match(self.text, self.at)
-        if plain:
-            self.at = plain.end()
-            pieces.append(Piece(kind="text", text=plain[0], quoted=True, line=self.line))
-        elif char == "\\":
-            following = self.text[self.at + 1 : self.at + 2]
-            self.at = min(self.at + 2, len(self.text))
-            if following == "\n":
-                self.line += 1 if self.counts else 0
-                return
-            kept = following if following and following in '$`"\\' else "\\" + following
-            pieces.append(Piece(kind="text", text=kept, quoted=True, line=self.line))
-        elif char == "$":
-            self._dollar(pieces, quoted=True)
-        elif char == "`":
-            self._backticks(pieces, quoted=True)
-        else:
-            self._step(char)
-            pieces.append(Piece(kind="text", text=char, quoted=True, line=self.line))
-
-    def _backticks(self, pieces: list[Piece], *, quoted: bool) -> None:
-        line = self.line
-        end = self._closing("`", self.at + 1)
-        body = self.text[self.at + 1 : end]
-        self._jump(min(end + 1, len(self.text)) if self.text.startswith("`", end) else end)
-        pieces.append(Piece(kind="run", text=body, quoted=quoted, line=line))
-
-    def _dollar(self, pieces: list[Piece], *, quoted: bool) -> None:
-        text, at, line = self.text, self.at, self.line
-        following = text[at + 1 : at + 2]
-        if following == "(":
-            end = self._matching(at + 2, "(", ")")
-            kind: Literal["text", "run"] = "run"
-            body = text[at + 2 : end]
-            if body.startswith("("):
-                body = f"({body[1:]}"
-            self._jump(min(end + 1, len(text)))
-            pieces.append(Piece(kind=kind, text=body, quoted=quoted, line=line))
-        elif following == "{":
-            end = self._matching(at + 2, "{", "}")
-            self._jump(min(end + 1, len(text)))
-            pieces.append(Piece(kind="param", text=text[at + 2 : end], quoted=quoted, line=line, braced=True))
-        elif following == "'" and not quoted:
-            self.at += 2
-            self._ansi(pieces)
-        elif following == '"' and not quoted:
-            self.at += 1
-        elif name := _NAME.match(text, at + 1):
-            self.at = name.end()
-            pieces.append(Piece(kind="param", text=name[0], quoted=quoted, line=line))
-        else:
-            self.at += 1
-            pieces.append(Piece(kind="text", text="$", quoted=quoted, line=line))
-
-    def _ansi(self, pieces: list[Piece]) -> None:
-        """`$'…'` with C's escapes."""
-        line, parts = self.line, []
-        while self.at < len(self.text):
-            plain = _ANSI.match(self.text, self.at)
-            if plain:
-                self.at = plain.end()
-                parts.append(plain[0])
-                continue
-            char = self.text[self.at]
-            self._step(char)
-            if char == "'":
-                break
-            if char == "\\":
-                following = self.text[self.at : self.at + 1]
-                self.at = min(self.at + 1, len(self.text))
-                parts.append(_ESCAPES.get(following, following))
-            else:
-                parts.append(char)
-        pieces.append(Piece(kind="text", text="".join(parts), quoted=True, line=line))
-
-    def _matching(self, start: int, opening: str, closing: str) -> int:
-        """Where the bracket closes, quotes inside heeded; the end of its line where it does not."""
-        key = f"{opening}{self.depth}"
-        if self._unclosed.get(key):
-            return self._line_end(start)
-        depth, at, text = 1, start, self.text
-        stops = re.compile(rf"[\\'\"\{opening}\{closing}]")
-        while found := stops.search(text, at):
-            char, at = found[0], found.end()
-            if char == "\\":
-                at += 1
-            elif char == opening:
-                depth += 1
-            elif char == closing:
-                depth -= 1
-                if not depth:
-                    return at - 1
-            elif opening == "(":
-                end = text.find(char, at)
-                while char == '"' and end > 0 and text[end - 1] == "\\":
-                    end = text.find(char, end + 1)
-                if end < 0:
-                    break
-                at = end + 1
-        self._unclosed[key] = True
-        return self._line_end(start)
-
-    def _line_end(self, start: int) -> int:
-        end = self.text.find("\n", start)
-        return len(self.text) if end < 0 else end
-
-
-def _joined(pieces: list[Piece]) -> tuple[Piece, ...]:
-    """Neighbouring text of the same quoting as one piece."""
-    found: list[Piece] = []
-    run: list[Piece] = []
-    for piece in pieces:
-        if run and (piece.kind != "text" or piece.quoted != run[0].quoted):
-            found.append(_one(run))
-            run = []
-        if piece.kind == "text":
-            run.append(piece)
-        else:
-            found.append(piece)
-    if run:
-        found.append(_one(run))
-    return tuple(found)
-
-
-def _one(run: list[Piece]) -> Piece:
-    if len(run) == 1:
-        return run[0]
-    return Piece(kind="text", text="".join(piece.text for piece in run), quoted=run[0].quoted, line=run[0].line)

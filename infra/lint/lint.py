@@ -18,6 +18,8 @@ from infra.lint.mended import known_problems, mend, without_prose
 from infra.lint.read import read
 from infra.lint.result import LintedCommand, LintResult
 from infra.rules import Context, Script, Step, Subject, findings, of_command, script_findings
+from infra.rules.distributions import installed
+from infra.rules.gpus import named_in
 from infra.rules.script import ScriptFinding
 
 ENGINES = ("vllm", "sglang", "sglang-kt", "kt-kernel", "trtllm")
@@ -30,6 +32,10 @@ class _Read:
 
     document: Document
     files: Mapping[str, object]
+    steps: tuple[Step, ...]
+    """Its commands that start no engine."""
+    packages: Mapping[str, str]
+    gpu: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +55,13 @@ class _Held:
 def lint(text: str, name: str, engine: str | None = None, release: str | None = None) -> LintResult:
     """Everything that is wrong with the engine commands of a text, and those commands corrected."""
     document = read(text, name)
-    of = _Read(document=document, files=_files(document))
+    of = _with_surroundings(document)
     held = [
         _held(of, launch, engine, release)
         for launch in document.launches
         if engine is None or _engine(document, launch, engine) == engine or not launch.found.engine
     ]
-    around = tuple(script_findings(_script(document, held)))
+    around = tuple(script_findings(_script(of, held)))
     problems = [problem for one in held for problem in (*one.slips, *(found.problem for found in one.findings))]
     problems += [found.problem for found in around]
     problems += [problem for one in held for problem in choices.warnings(one.engine, one.choice)]
@@ -166,11 +172,13 @@ def _context(of: _Read, launch: Launch, engine: str, release: str) -> Context:
         prefix=around.prefix,
         directives=around.directives,
         env=launch.env,
-        packages=document.packages,
+        packages=of.packages,
         files=of.files,
+        file_texts={path: written.text for path, written in document.files.items() if path in of.files},
         file_places={path: f"line {written.line}" for path, written in document.files.items()},
         published=around.published,
         gpus_per_node=around.gpus_per_node,
+        gpu=of.gpu,
         ray_started=started or document.names_ray or None,
     )
 
@@ -186,30 +194,36 @@ def _files(document: Document) -> dict[str, object]:
     return found
 
 
-def _script(document: Document, held: Sequence[_Held]) -> Script:
-    """The document as the rules about several commands see it."""
-    steps = [
-        (
-            other.line,
-            Step(words=_texts(other.words), place=f"line {other.line}", env=other.env, known=_known(other.words)),
-        )
+def _with_surroundings(document: Document) -> _Read:
+    steps = tuple(
+        Step(words=_texts(other.words), place=f"line {other.line}", env=other.env, known=_known(other.words))
         for other in document.others
-    ]
-    steps += [
-        (
-            one.launch.line,
-            Step(words=_texts(one.words), place=f"line {one.launch.line}", env=one.launch.env, known=_known(one.words)),
-        )
-        for one in held
-        if one.subject is None
-    ]
+    )
+    return _Read(
+        document=document,
+        files=_files(document),
+        steps=steps,
+        packages=installed(steps),
+        gpu=named_in(document.text),
+    )
+
+
+def _script(of: _Read, held: Sequence[_Held]) -> Script:
+    """The document as the rules about several commands see it."""
+    document = of.document
+    steps = [(other.line, step) for other, step in zip(document.others, of.steps, strict=True)]
+    steps += [(one.launch.line, _step(one)) for one in held if one.subject is None]
     steps.sort(key=lambda pair: pair[0])
     return Script(
         subjects=tuple(one.subject for one in held if one.subject),
         steps=tuple(step for _, step in steps),
-        pinned={**document.packages, **{pin.package: pin.release for pin in document.pins if pin.operator == "=="}},
+        pinned={pin.package: pin.release for pin in document.pins if pin.operator == "=="},
         text=tuple((f"line {n}", row) for n, row in enumerate(document.text.split("\n"), start=1)),
     )
+
+
+def _step(one: _Held) -> Step:
+    return Step(words=_texts(one.words), place=f"line {one.launch.line}", env=one.launch.env, known=_known(one.words))
 
 
 def _texts(words: Sequence[Token]) -> tuple[str, ...]:

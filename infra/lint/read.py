@@ -43,7 +43,6 @@ def read(text: str, name: str) -> Document:
         pins=(*islice(pins.of_text(text), MAX_PINS), *collector.pins[:MAX_PINS]),
         names_fork=pins.names_the_fork(text),
         names_ray=pins.names_ray(text),
-        packages=collector.packages,
         notes=tuple(script.notes),
         text=text,
         limits=(f"{name}: more engine commands, or longer ones, than are checked; the rest was left out",)

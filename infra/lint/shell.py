@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from infra.flags.words import Token
 from infra.lint.expand import Expander
-from infra.lint.lexer import MAX_DEPTH, Item, Lexer, Note, Operator, Piece, Redirect, Word
+from infra.lint.lexer import Item, Lexer, Operator, Redirect
 from infra.lint.scope import Scope
+from infra.lint.words import MAX_DEPTH, Note, Piece, Word
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(?:\[[^\]]{0,80}\])?(\+?)=", re.DOTALL)
 _DECLARES = frozenset({"export", "declare", "local", "readonly", "typeset"})

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from hosts.problem import Problem
 from infra.lint.document import Document, Launch
-from infra.lint.lexer import Note
+from infra.lint.words import Note
 
 _SOURCE = "POSIX shell, 2.2.1 Escape Character and 2.3 Token Recognition"
 _TEXTS = {

@@ -9,9 +9,10 @@ import pytest
 
 from hosts.errors import InputError
 from hosts.fleet import Limits
+from hosts.problem import Problem
 from hosts.schema import load_yaml
 from infra import shown, spec, view
-from infra.bars import Part, waterfall
+from infra.bars import Part, shows, waterfall
 from infra.deployment import Parallelism
 from infra.engines import ENGINES
 from infra.folding import launches, names
@@ -270,6 +271,20 @@ def test_lines_that_are_alike_are_told_once() -> None:
 )
 def test_names_of_hosts(hosts: list[str], text: str) -> None:
     assert names(hosts) == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "wanted"), [("utf-8", True), ("UTF-8", True), ("ascii", False), ("latin-1", False), (None, False)]
+)
+def test_what_a_terminal_shows(encoding: str | None, wanted: bool) -> None:
+    assert shows(encoding) is wanted
+
+
+def test_names_do_not_command_the_terminal() -> None:
+    it = view.reading(spec.load("dgx-h200"))
+    text = view.plan_text(replace(it, problems=(Problem(where="$.\x1b[31m", found="\x07a", wanted="b"),)))
+    assert "error: $.?[31m" in text
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
 
 
 def test_bars_begin_where_the_one_before_ended() -> None:

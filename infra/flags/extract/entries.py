@@ -1,6 +1,7 @@
 """Calls of `add_argument` become the entries of a flag table."""
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 
 from infra.flags.extract.kwargs import NOTE
@@ -24,6 +25,7 @@ _KINDS = {
     "Path": "text",
     "parse_reasoning_parser": "text",
 }
+_DEPRECATED = re.compile(r"\W*(deprecated\b|--[\w-]+ is deprecated|\w+ \(--[\w-]+\) is deprecated)", re.IGNORECASE)
 _ENABLE = {"--enable-": "--disable-", "--disable-": "--enable-"}
 
 
@@ -63,15 +65,24 @@ def _entry(interpreter: Interpreter, added: Added, *, pairs: bool, size: str) ->
         entry["default"] = default
     if keywords.get("required") is True:
         entry["required"] = True
-    if keywords.get("deprecated") is True or "removed" in str(
-        keywords.get("help") if isinstance(keywords.get("help"), str) else ""
-    ):
-        entry.setdefault("deprecated", "") if keywords.get("deprecated") is True else None
+    instead = _deprecation(keywords)
+    if instead is not None:
+        entry.setdefault("deprecated", instead)
     if note.get("limits") and entry["kind"] in ("int", "float", "size", "size-or-auto"):
         entry["limits"] = note["limits"]
     if added.group:
         entry["group"] = added.group
     return entry
+
+
+def _deprecation(keywords: Mapping[str, Known]) -> str | None:
+    """What an option that is marked so, or whose help begins so, names instead; None for one in good standing."""
+    text = keywords.get("help")
+    told = text if isinstance(text, str) and _DEPRECATED.match(text) else ""
+    if not told and keywords.get("deprecated") is not True:
+        return None
+    found = re.search(r"[Uu]se (--[A-Za-z0-9_.-]*[A-Za-z0-9](?:=\w+)?)", told)
+    return found[1] if found else ""
 
 
 def _action(interpreter: Interpreter, added: Added, *, pairs: bool) -> dict[str, Known]:  # noqa: PLR0911 - one a kind

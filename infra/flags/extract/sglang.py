@@ -45,11 +45,6 @@ def server(sources: Mapping[str, str]) -> dict[str, Known]:
     for name in _MAPPINGS:
         if flags.get(name, {}).get("kind") == "text":
             flags[name].update(kind="json", shape={"dict": "any"})
-    for name, entry in flags.items():
-        help_text = next((one.keywords.get("help") for one in parser.added if name in one.names), "")
-        if isinstance(help_text, str) and re.match(r"\W*\(?deprecated\b", help_text, re.IGNORECASE):
-            found = re.search(r"[Uu]se (--[a-z0-9-]+)", help_text)
-            entry.setdefault("deprecated", found[1] if found else "")
     traits = []
     if "def _normalize_positional_model_path" in sources.get("sglang/cli/serve.py", ""):
         traits.append("serve-model")

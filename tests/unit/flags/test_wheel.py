@@ -4,6 +4,7 @@ import ssl
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def server(wheel_file: Path) -> Iterator[tuple[str, list[str]]]:
                 self.send_header("Content-Range", f"{wanted.replace('=', ' ')}/{len(data)}")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # a client that saw enough
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

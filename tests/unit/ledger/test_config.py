@@ -192,6 +192,7 @@ def test_layers_left_out_one_by_one_count_by_their_share() -> None:
         ({"model_type": "x", "text_config": {**LLAMA, "vocab_size": None}}, ["$.text_config.vocab_size"]),
         ({**LLAMA, "layer_types": ["full_attention"]}, ["$.layer_types"]),
         ({**LLAMA, "model_type": "falcon_h1"}, ["$.model_type"]),
+        ({**LLAMA, "num_attention_heads": 10_000}, ["$.num_attention_heads"]),
         ({**LLAMA, "hidden_size_per_layer_input": 256}, ["$.model_type"]),
         ([], ["$", "$.num_hidden_layers", "$.hidden_size", "$.num_attention_heads", "$.vocab_size"]),
     ],

@@ -102,6 +102,7 @@ SLIPS: list[tuple[str, str, list[tuple[str, int]]]] = [
     ("a comment with the backslash", "vllm serve m \\\n  --a 1 # why \\\n  --b 2", [("comment", 2)]),
     ("lost line ends", "vllm serve m \\ --a 1 \\ --b 2", [("blank", 1), ("blank", 1)]),
     ("typographic quotes", "vllm serve m --x \u201c{}\u201d --b 2", [("typographic", 1)]),
+    ("text after an empty line", "vllm serve m --b 2\n\n--tp: more ranks\n", []),
     ("a comment at the end is none", "vllm serve m \\\n  --b 2\n  # --c 3\necho", []),
     ("a pattern is no option", "vllm serve m --b 2\ncase $1 in\n  --a) x;;\n  --c|-d) y;;\nesac", []),
     ("a new command is none", "vllm serve m --b 2\n\n# node 1\nvllm serve n", []),
