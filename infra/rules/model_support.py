@@ -93,7 +93,7 @@ def _tool_parser(s: Subject) -> Iterator[Breach]:
     parser = s.text("tool-call-parser")
     if not parser or "tool-parser-plugin" in s.options:
         return
-    if kind(s) and parser not in ("kimi_k2", "auto", "kimi"):
+    if kind(s) and parser.replace("-", "_") not in ("kimi_k2", "auto", "kimi"):  # the table says what is misspelt
         yield Breach(
             options=("tool-call-parser",),
             found=f"{parser} for {kind(s)}",
