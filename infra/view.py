@@ -221,7 +221,7 @@ def _launch(it: Reading) -> Iterator[str]:
     found = shown.by_hand(it)
     for launch in found:
         yield ""
-        yield from _wrap(f"by hand, on {launch.where}", 0)
+        yield from _wrap(f"by hand, {launch.place}", 0)
         yield from _launched(launch)
     if not found:
         return
