@@ -16,7 +16,8 @@ from infra.flags.words import UNKNOWN, Value
 def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:  # noqa: PLR0911 - one return a kind of trouble
     """The value of an option, and what is wrong with it."""
     if given.trouble == "unknown":
-        if case.table.parser == "click-open":
+        plugged = any(one.spelling == "--omni" for one in case.reading.given)  # vllm-omni reads the words itself
+        if case.table.parser == "click-open" or (plugged and case.table.engine == "vllm"):
             return UNKNOWN, []
         return UNKNOWN, [unknown_option(case.table, given, case.reading.given)]
     if given.trouble == "ambiguous":
@@ -34,6 +35,7 @@ def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:  # noqa: PL
     elif flag.deprecated is not None:
         found.append(_deprecated(case, flag, given))
     found += _clashes(case, flag, given)
+    found += _overruled(case, flag, given)
     return value, found
 
 
@@ -169,6 +171,30 @@ def _deprecated(case: Case, flag: Flag, given: Given) -> Finding:
         if heir.takes_value == (flag.takes_value or "=" in instead):
             edit = Edit(drop=(given.name,), add=((instead, *(piece.text for piece in given.values)),))
     return Finding(problem=said, edit=edit)
+
+
+def _overruled(case: Case, flag: Flag, given: Given) -> Iterator[Finding]:
+    """An option that a later one of the same name contradicts: the last one counts."""
+    if flag.many in ("append", "words", "any"):
+        return
+    for later in case.reading.given:
+        if later.name != given.name or later.at <= given.at or later.trouble or given.trouble:
+            continue
+        known = all(piece.known for piece in (*given.values, *later.values))
+        here, there = [piece.text for piece in given.values], [piece.text for piece in later.values]
+        turned = (given.spelling in flag.negative) != (later.spelling in flag.negative)
+        if turned or (known and flag.takes_value and here != there):
+            said = problem(
+                case,
+                given,
+                found=" ".join((given.written, *here)),
+                wanted=f"only {' '.join((later.written, *there))}, or only this",
+                why="both are given, and the last one counts",
+                level="warning",
+                source=flag.source,
+            )
+            yield Finding(problem=said)
+            return
 
 
 def _clashes(case: Case, flag: Flag, given: Given) -> Iterator[Finding]:
