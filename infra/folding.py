@@ -29,6 +29,11 @@ class Launch:
     line: str
     same: tuple[str, ...] = ()
 
+    @property
+    def place(self) -> str:
+        """`on dgx1`, `in the pod`."""
+        return f"in {self.where}" if self.where.startswith("the ") else f"on {self.where}"
+
 
 def role(rank: Rank) -> str:
     """What a rank is."""

@@ -50,7 +50,7 @@ def plan_html(it: Deployment | Reading) -> str:
         limits=shown.limits(it),
         cost=shown.cost(it),
         launches=[
-            {"where": f"on {launch.where}", "text": "\n".join(rows(launch.line, LINE_WIDTH, 0)), "same": launch.same}
+            {"where": launch.place, "text": "\n".join(rows(launch.line, LINE_WIDTH, 0)), "same": launch.same}
             for launch in shown.by_hand(it)
         ],
         left_out=", ".join(it.left_out),

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from infra.flags.case import Case
 from infra.flags.dotted import Merged, merged
 from infra.flags.finding import Edit, Finding
-from infra.flags.judge import Case, judged, misplaced, missing
+from infra.flags.judge import judged
 from infra.flags.pieces import pieces
+from infra.flags.placed import misplaced, missing
 from infra.flags.reading import Given, Reading, read
 from infra.flags.serve import model_first
 from infra.flags.table import FlagTable, load, releases

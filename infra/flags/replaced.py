@@ -413,6 +413,21 @@ VALUES: Mapping[tuple[str, str, str], str] = {
 }
 """Values that people write for others: engine, option, value."""
 
+KEYS: Mapping[tuple[str, str], str] = {
+    ("CompilationConfig", "level"): "mode",
+    ("CompilationConfig", "use_cudagraph"): "cudagraph_mode",
+    ("SpeculativeConfig", "speculative_model"): "model",
+    ("SpeculativeConfig", "draft_model"): "model",
+    ("SpeculativeConfig", "algorithm"): "method",
+    ("SpeculativeConfig", "num_tokens"): "num_speculative_tokens",
+    ("SpeculativeConfig", "num_draft_tokens"): "num_speculative_tokens",
+    ("SpeculativeConfig", "num_spec_tokens"): "num_speculative_tokens",
+    ("KVTransferConfig", "connector"): "kv_connector",
+    ("KVTransferConfig", "role"): "kv_role",
+    ("CudaGraphConfig", "padding_enabled"): "enable_padding",
+}
+"""Keys of nested classes that had another name, or have another one elsewhere."""
+
 REPLACED: Mapping[str, tuple[Replaced, ...]] = {
     "vllm": _VLLM,
     "sglang": _SGLANG,

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hosts.problem import Level, Problem
+from infra.flags.case import Case
 from infra.flags.finding import Edit, Finding
-from infra.flags.judge import Case
 from infra.flags.words import Token
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from hosts.schema import describe
 from infra.flags.near import nearest_name, nearest_value
+from infra.flags.replaced import KEYS
 from infra.flags.table import Key, Nested, Shape
 
 _YES_NO = frozenset(("0", "1", "t", "f", "y", "n", "true", "false", "yes", "no", "on", "off"))
@@ -100,7 +101,8 @@ class Reader:
             yield from _limit_faults(entry, item, here)
 
     def _unknown_key(self, name: str, nested: Nested, path: tuple[str, ...]) -> Fault:
-        near = nearest_name(path[-1], tuple(nested.keys))
+        renamed = KEYS.get((name, path[-1]))
+        near = renamed if renamed in nested.keys else nearest_name(path[-1], tuple(nested.keys))
         fault = Fault(
             path=path,
             found=".".join(path),

@@ -115,7 +115,9 @@ def _meant(table: FlagTable, name: str, given: Given, others: Sequence[Given], *
     near = nearest_name(name, names)
     if near is None:
         return None
-    return Meant(fix=f"did you mean {near}?", groups=_with_value(table, near, given))
+    flag = table.flags[table.spellings[near]]
+    whole = not flag.takes_value or bool(given.values)
+    return Meant(fix=f"did you mean {near}?", groups=_with_value(table, near, given), sure=whole)
 
 
 def _guesses(table: FlagTable, name: str, given: Given, others: Sequence[Given]) -> Iterator[Meant | None]:
@@ -136,9 +138,9 @@ def _dashes(table: FlagTable, name: str, given: Given) -> Meant | None:
         full = canonical(table, f"{dashes}{bare}")
         if full != name and full in table.spellings:
             return Meant(fix=f"write {full}", groups=_with_value(table, full, given))
-    found = re.fullmatch(r"-([a-zA-Z]+)(\d+)", name)
-    if found and f"-{found[1]}" in table.spellings:
-        return Meant(fix=f"write -{found[1]} {found[2]}", groups=((f"-{found[1]}", found[2]), *_left_over(given)))
+    found = re.fullmatch(r"(--?[a-zA-Z][\w-]*?)[:]?(\d[\w.]*)", name)
+    if found and found[1] in table.spellings and table.flags[table.spellings[found[1]]].takes_value:
+        return Meant(fix=f"write {found[1]} {found[2]}", groups=((found[1], found[2]), *_left_over(given)))
     return None
 
 

@@ -27,7 +27,7 @@ _SUFFIXES: Mapping[str, Kind] = {
     **dict.fromkeys(("dockerfile", "containerfile"), "dockerfile"),
     **dict.fromkeys(("sh", "bash", "sbatch", "slurm", "job", "zsh"), "shell"),
 }
-_PROSE = frozenset({"md", "markdown", "mdx", "rst", "adoc", "txt", "html"})
+_PROSE = frozenset({"md", "markdown", "mdx", "rst", "adoc", "html"})
 _FENCE = re.compile(
     r"(?P<indent>[ \t>]*+)(?:[-*+] |[0-9]{1,3}[.)] )?[ \t]*+(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)"
 )

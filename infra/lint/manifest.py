@@ -8,12 +8,17 @@ import yaml
 
 from infra.flags.words import Token
 from infra.lint.document import Around
+from infra.lint.expand import Expander
+from infra.lint.lexer import Lexer
+from infra.lint.scope import Scope
+from infra.lint.words import Word
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_DEPTH = 100
 _TEMPLATE_LINE = re.compile(r"^[ \t]*\{\{-?[^\n]*\}\}[ \t]*$", re.MULTILINE)
 _TEMPLATE = re.compile(r"\{\{[^\n{}]*\}\}|\{%[^\n{}]*%\}")
 _REFERENCE = re.compile(r"\$\(([A-Za-z_]\w*)\)")
+_DEFAULT = re.compile(r"\$\{\w+:?-([^{}$]*)\}")
 _SCRIPT_KEYS = frozenset(
     {"run", "script", "cmd", "command", "shell", "setup", "entrypoint", "args", "before_script", "inlineScript"}
 )
@@ -83,6 +88,9 @@ class Manifest:
             elif isinstance(node, yaml.ScalarNode) and words and name == "args":
                 words.append(_token(node, line, around))
                 self.seen.add(id(node))
+            elif isinstance(node, yaml.ScalarNode) and (words or name == "entrypoint"):
+                words += _split(node, line)
+                self.seen.add(id(node))
             elif isinstance(node, yaml.ScalarNode) and around.image:
                 self.seen.add(id(node))
                 folded = " ".join(str(node.value).split("\n")) if node.style == ">" else str(node.value)
@@ -132,7 +140,7 @@ def _container(fields: dict[str, Node], around: Around) -> Around:
         around,
         gpus_per_node=gpus if gpus is not None else around.gpus_per_node,
         env={**around.env, **env},
-        image=str(image.value) if isinstance(image, yaml.ScalarNode) else around.image,
+        image=_DEFAULT.sub(r"\1", str(image.value)) if isinstance(image, yaml.ScalarNode) else around.image,
         published=around.published or "ports" in fields,
     )
 
@@ -172,6 +180,12 @@ def _token(node: yaml.ScalarNode, line: int, around: Around) -> Token:
     text = _REFERENCE.sub(known, text) if len(text) < 1 << 16 else text
     unknown = re.search(r"\$(?=[({A-Za-z_])", text)
     return Token(text=text, line=_first_line(node, line), literal=unknown.start() if unknown else -1)
+
+
+def _split(node: yaml.ScalarNode, line: int) -> tuple[Token, ...]:
+    """The words of a text that compose splits itself; `${NAME}` are variables of whoever runs it."""
+    reader = Lexer(text=str(node.value), line=_first_line(node, line), counts=node.style == "|")
+    return Expander(scope=Scope()).words([item for item in reader.items() if isinstance(item, Word)])
 
 
 def _first_line(node: yaml.ScalarNode, line: int) -> int:

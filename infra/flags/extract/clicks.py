@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.flags.extract.entries import entries
+from infra.flags.extract.evaluate import Frame
 from infra.flags.extract.hints import followed
 from infra.flags.extract.program import Module, Program
 from infra.flags.extract.records import shown
-from infra.flags.extract.run import Frame, Interpreter
+from infra.flags.extract.run import Interpreter
 from infra.flags.extract.values import ClassRef, ParserObject
 
 KT_FOLDERS = ("kt_kernel/cli/commands/run.py", "kt_kernel/experts.py")

@@ -4,9 +4,9 @@ import ast
 import re
 from collections.abc import Iterable, Mapping
 
+from infra.flags.extract.evaluate import Evaluator
 from infra.flags.extract.kwargs import NOTE
 from infra.flags.extract.records import shown
-from infra.flags.extract.run import Interpreter
 from infra.flags.extract.values import Added, ClassRef, FunctionRef, Known, Member, Opaque
 
 _KINDS = {
@@ -30,7 +30,7 @@ _ENABLE = {"--enable-": "--disable-", "--disable-": "--enable-"}
 
 
 def entries(
-    interpreter: Interpreter, added: Iterable[Added], *, pairs: bool = False, size: str = "size"
+    interpreter: Evaluator, added: Iterable[Added], *, pairs: bool = False, size: str = "size"
 ) -> tuple[dict[str, dict[str, Known]], dict[str, str]]:
     """Flags and positionals; `pairs`: `--disable-x` turns `--enable-x` off, `size`: what suffixes mean."""
     flags: dict[str, dict[str, Known]] = {}
@@ -54,7 +54,7 @@ def entries(
     return dict(sorted(flags.items())), positionals
 
 
-def _entry(interpreter: Interpreter, added: Added, *, pairs: bool, size: str) -> dict[str, Known]:
+def _entry(interpreter: Evaluator, added: Added, *, pairs: bool, size: str) -> dict[str, Known]:
     keywords = added.keywords
     note: Mapping[str, Known] = keywords.get(NOTE) or {}
     entry: dict[str, Known] = _action(interpreter, added, pairs=pairs)
@@ -85,7 +85,7 @@ def _deprecation(keywords: Mapping[str, Known]) -> str | None:
     return found[1] if found else ""
 
 
-def _action(interpreter: Interpreter, added: Added, *, pairs: bool) -> dict[str, Known]:  # noqa: PLR0911 - one a kind
+def _action(interpreter: Evaluator, added: Added, *, pairs: bool) -> dict[str, Known]:  # noqa: PLR0911 - one a kind
     action = added.keywords.get("action")
     text = repr(action) if not isinstance(action, str) else action
     if action is None or text == "store":
@@ -116,7 +116,7 @@ def _negatives(names: Iterable[str], *, pairs: bool) -> list[str]:
     return found
 
 
-def _custom(interpreter: Interpreter, action: ClassRef, added: Added) -> dict[str, Known]:
+def _custom(interpreter: Evaluator, action: ClassRef, added: Added) -> dict[str, Known]:
     """An action class of the package: whether it takes a value, what it says instead, what it refuses."""
     keywords = added.keywords
     entry: dict[str, Known] = {}

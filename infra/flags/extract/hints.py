@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from infra.flags.extract.evaluate import Evaluator, Frame
 from infra.flags.extract.program import Module
-from infra.flags.extract.run import Frame, Interpreter
 from infra.flags.extract.values import ClassRef, Opaque
 from infra.flags.table import Shape
 
@@ -63,7 +63,7 @@ class Annotated:
 
 
 def followed(  # noqa: PLR0911 - one return a form of annotation
-    interpreter: Interpreter, module: Module, node: ast.expr, depth: int = 0
+    interpreter: Evaluator, module: Module, node: ast.expr, depth: int = 0
 ) -> Annotated:
     """The alternatives of an annotation."""
     if depth > 15:
@@ -83,7 +83,7 @@ def followed(  # noqa: PLR0911 - one return a form of annotation
 
 
 def _subscript(  # noqa: PLR0911 - one return a form of annotation
-    interpreter: Interpreter, module: Module, node: ast.Subscript, depth: int
+    interpreter: Evaluator, module: Module, node: ast.Subscript, depth: int
 ) -> Annotated:
     name = ast.unparse(node.value).rpartition(".")[2]
     parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -118,7 +118,7 @@ def _subscript(  # noqa: PLR0911 - one return a form of annotation
 
 
 def _name(  # noqa: PLR0911 - one return a form of annotation
-    interpreter: Interpreter, module: Module, node: ast.Name | ast.Attribute, depth: int
+    interpreter: Evaluator, module: Module, node: ast.Name | ast.Attribute, depth: int
 ) -> Annotated:
     name = ast.unparse(node).rpartition(".")[2]
     if isinstance(node, ast.Name):

@@ -2,17 +2,17 @@
 
 import ast
 
+from infra.flags.extract.evaluate import Evaluator, Frame
 from infra.flags.extract.hints import Annotated, Hint, shape
 from infra.flags.extract.program import Module
 from infra.flags.extract.records import NO_DEFAULT, fields, validated
-from infra.flags.extract.run import Frame, Interpreter
 from infra.flags.extract.values import ClassRef, Known, Opaque
 
 NOTE = "slipway"
 """The key under which facts about the field travel through the keywords of `add_argument`."""
 
 
-def get_kwargs(interpreter: Interpreter, cls: ClassRef, rules: "Rules") -> dict[str, dict[str, Known]]:
+def get_kwargs(interpreter: Evaluator, cls: ClassRef, rules: "Rules") -> dict[str, dict[str, Known]]:
     """The keywords for `add_argument` of each field of a class."""
     made: dict[str, dict[str, Known]] = {}
     free, nullable = validated(interpreter, cls)
@@ -29,7 +29,7 @@ def get_kwargs(interpreter: Interpreter, cls: ClassRef, rules: "Rules") -> dict[
     return made
 
 
-def _names(interpreter: Interpreter, annotation: Annotated) -> list[str]:
+def _names(interpreter: Evaluator, annotation: Annotated) -> list[str]:
     """The members of an enum that the option's text is looked up in."""
     for hint in annotation.hints:
         bases = [ast.unparse(base) for base in hint.cls.node.bases] if hint.cls is not None else []
@@ -41,7 +41,7 @@ def _names(interpreter: Interpreter, annotation: Annotated) -> list[str]:
 class Rules:
     """The order of tests in one release's `_compute_kwargs`, as its source shows it."""
 
-    def __init__(self, interpreter: Interpreter, module: Module) -> None:
+    def __init__(self, interpreter: Evaluator, module: Module) -> None:
         self._interpreter, self._module = interpreter, module
         text = {name: ast.unparse(node) for name, node in module.names.items() if isinstance(node, ast.FunctionDef)}
         self._compute = text.get("_compute_kwargs", text.get("get_kwargs", ""))

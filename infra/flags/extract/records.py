@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from infra.flags.extract.evaluate import Evaluator, Frame
 from infra.flags.extract.hints import Annotated, followed, limits_of, shape
 from infra.flags.extract.program import Module
-from infra.flags.extract.run import Frame, Interpreter
 from infra.flags.extract.values import ClassRef, Known, Opaque
 
 
@@ -27,7 +27,7 @@ class Field:
 NO_DEFAULT = Opaque("")
 
 
-def fields(interpreter: Interpreter, cls: ClassRef) -> dict[str, Field]:
+def fields(interpreter: Evaluator, cls: ClassRef) -> dict[str, Field]:
     """The fields of a class and of those that it inherits from, in the order of a dataclass."""
     found: dict[str, Field] = {}
     for one in reversed(interpreter.ancestry(cls)):
@@ -41,7 +41,7 @@ def _is_class_variable(node: ast.AnnAssign) -> bool:
     return ast.unparse(node.annotation).startswith(("ClassVar", "typing.ClassVar"))
 
 
-def _field(interpreter: Interpreter, module: Module, node: ast.AnnAssign) -> Field:
+def _field(interpreter: Evaluator, module: Module, node: ast.AnnAssign) -> Field:
     assert isinstance(node.target, ast.Name)
     annotated = followed(interpreter, module, node.annotation)
     default, init = _default(interpreter, module, node.value)
@@ -49,7 +49,7 @@ def _field(interpreter: Interpreter, module: Module, node: ast.AnnAssign) -> Fie
     return Field(node.target.id, annotated, default, limits, f"{module.path}:{node.lineno}", init)
 
 
-def _default(interpreter: Interpreter, module: Module, node: ast.expr | None) -> tuple[Known, bool]:
+def _default(interpreter: Evaluator, module: Module, node: ast.expr | None) -> tuple[Known, bool]:
     if node is None:
         return NO_DEFAULT, True
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("field", "Field", "PydanticField"):
@@ -68,7 +68,7 @@ def _default(interpreter: Interpreter, module: Module, node: ast.expr | None) ->
     return interpreter.value(Frame(module), node), True
 
 
-def _made(interpreter: Interpreter, module: Module, node: ast.expr) -> Known:
+def _made(interpreter: Evaluator, module: Module, node: ast.expr) -> Known:
     if isinstance(node, ast.Lambda):
         return interpreter.value(Frame(module), node.body)
     name = ast.unparse(node)
@@ -87,7 +87,7 @@ def shown(value: Known) -> str | None:
 
 
 def nested_classes(
-    interpreter: Interpreter, roots: Mapping[str, ClassRef], strict: frozenset[str]
+    interpreter: Evaluator, roots: Mapping[str, ClassRef], strict: frozenset[str]
 ) -> dict[str, dict[str, Known]]:
     """The table entries of classes and of all classes that their fields name; `strict` ones are made by keywords."""
     waiting = dict(roots)
@@ -102,7 +102,7 @@ def nested_classes(
     return dict(sorted(found.items()))
 
 
-def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef], is_strict: bool) -> dict[str, Known]:
+def _nested(interpreter: Evaluator, cls: ClassRef, inner: dict[str, ClassRef], is_strict: bool) -> dict[str, Known]:
     free, nullable = validated(interpreter, cls)
     keys: dict[str, Known] = {}
     for name, one in fields(interpreter, cls).items():
@@ -124,7 +124,7 @@ def _nested(interpreter: Interpreter, cls: ClassRef, inner: dict[str, ClassRef],
     return {"keys": keys, "closed": extra == "forbid"} if extra else {"keys": keys, "closed": False, "open": True}
 
 
-def validated(interpreter: Interpreter, cls: ClassRef) -> tuple[dict[str, str], set[str]]:
+def validated(interpreter: Evaluator, cls: ClassRef) -> tuple[dict[str, str], set[str]]:
     """Fields that a validator of the class's own reads first, and those for which it lets None through.
 
     With the first comes the class that the validator makes of a mapping, `PassConfig(**value)`, "" where it makes none.
@@ -154,7 +154,7 @@ def _made_class(node: ast.AST) -> str:
     return ""
 
 
-def _extra(interpreter: Interpreter, cls: ClassRef) -> str:
+def _extra(interpreter: Evaluator, cls: ClassRef) -> str:
     """What a class does with keys that are none of its own: forbid, ignore, or "" where its code decides."""
     for one in interpreter.ancestry(cls):
         for node in one.node.body:

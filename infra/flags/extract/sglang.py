@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from infra.flags.extract.entries import entries
+from infra.flags.extract.evaluate import Evaluator
 from infra.flags.extract.hints import Annotated, Hint
 from infra.flags.extract.program import Module, Program
 from infra.flags.extract.records import NO_DEFAULT, Field, fields
@@ -93,7 +94,7 @@ def _parser_names(interpreter: Interpreter, flags: dict[str, dict[str, Known]]) 
                     flags[name]["choices"] = [one for one in names if isinstance(one, str)]
 
 
-def _from_record(interpreter: Interpreter, args: list[Known], _: dict[str, Known]) -> None:
+def _from_record(interpreter: Evaluator, args: list[Known], _: dict[str, Known]) -> None:
     """`add_cli_args_from_dataclass(parser, cls)`: an option for each annotated field."""
     parser, cls = args[0], args[1]
     for one in _record_fields(interpreter, cls).values():
@@ -102,7 +103,7 @@ def _from_record(interpreter: Interpreter, args: list[Known], _: dict[str, Known
             parser.added.append(made)
 
 
-def _record_fields(interpreter: Interpreter, cls: Known) -> dict[str, Field]:
+def _record_fields(interpreter: Evaluator, cls: Known) -> dict[str, Field]:
     found: dict[str, Field] = fields(interpreter, cls) if isinstance(cls, ClassRef) else {}
     found = {name: one for name, one in found.items() if one.annotation.extras}
     if found:

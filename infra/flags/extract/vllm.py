@@ -4,10 +4,11 @@ import ast
 from collections.abc import Mapping
 
 from infra.flags.extract.entries import entries
+from infra.flags.extract.evaluate import Evaluator, Frame, Hook
 from infra.flags.extract.kwargs import NOTE, Rules, get_kwargs
 from infra.flags.extract.program import Module, Program
 from infra.flags.extract.records import nested_classes
-from infra.flags.extract.run import Frame, Hook, Interpreter
+from infra.flags.extract.run import Interpreter
 from infra.flags.extract.values import ClassRef, FunctionRef, Known, Opaque, ParserObject
 
 FOLDERS = (
@@ -103,7 +104,7 @@ def _interpreter(sources: Mapping[str, str]) -> tuple[Interpreter, Rules]:
         raise KeyError("vllm/engine/arg_utils.py")
     rules = Rules(interpreter, module)
 
-    def kwargs_of(running: Interpreter, args: list[Known], _: dict[str, Known]) -> Known:
+    def kwargs_of(running: Evaluator, args: list[Known], _: dict[str, Known]) -> Known:
         return get_kwargs(running, args[0], rules) if isinstance(args[0], ClassRef) else {}
 
     def named(name: str) -> Hook:

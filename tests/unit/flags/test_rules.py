@@ -81,6 +81,13 @@ SWAP = (
 )
 WRONG: list[tuple[tuple[str, str], str, list[str], str | None]] = [
     (VLLM, "M -tp8", ["error -tp8: write -tp 8"], "M -tp 8"),
+    (VLLM, "M --tensor-parallel-size8", ["error --tensor-parallel-size8: write --tensor-parallel-size 8"],
+     "M --tensor-parallel-size 8"),
+    (VLLM, "M --enable-eplb --no-enable-eplb", ["warning --enable-eplb: None"], None),
+    (VLLM, "M --port 1 --port 2 --port 2", ["warning --port: None"], None),
+    (VLLM, "M --speculative-config.num_draft_tokens 3",
+     ["error --speculative-config.num_draft_tokens: did you mean --speculative-config.num_speculative_tokens?"],
+     "M --speculative-config.num_speculative_tokens 3"),
     (VLLM, "M -tensor-parallel-size 8", ["error -tensor-parallel-size: write --tensor-parallel-size"],
      "M --tensor-parallel-size 8"),
     (VLLM, "M -nnodes 2", ["error -nnodes: write --nnodes"], "M --nnodes 2"),
@@ -210,6 +217,8 @@ UNJUDGED: list[tuple[tuple[str, str], str]] = [
     (VLLM, "M --distributed-executor-backend my.module.Executor"),
     (VLLM, "--config serve.yaml"),
     (VLLM, "--help"),
+    (VLLM, "M --omni --deploy-config x.yaml --stage-id 1"),
+    (VLLM, "M --port $A --port 2"),
     (SGLANG, "$ARGS"),
     (SGLANG, "--config serve.yaml"),
     (TRTLLM, "$ARGS"),

@@ -39,6 +39,8 @@ DOCUMENTS: dict[str, list[tuple[int, str]]] = {
         (4, "vllm serve --model m --port 80"),
         (8, "python3 -m sglang.launch_server --model-path m"),
         (12, "vllm serve m --x"),
+        (16, "python3 -m sglang.launch_server --model-path m --port 30000"),
+        (21, "vllm serve --model m"),
     ],
     "workflow.yml": [
         (5, "vllm serve m --x 1"),
