@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import yaml
 
@@ -15,7 +15,14 @@ MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 64
 
 
-class _Loader(yaml.SafeLoader):
+# Pulumi's own reader is libyaml's in Go; where PyYAML was built without libyaml, its own in Python does
+if TYPE_CHECKING:
+    from yaml import SafeLoader as _Base
+else:
+    _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):
     """YAML 1.1 less its traps: `on` and `no` stay text as in YAML 1.2 (Pulumi reads 1.2); a key twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:

@@ -8,8 +8,8 @@ from hosts.connection import Connect
 from hosts.converge import Facts, gather_together
 from hosts.state import Stage
 
-WINDOW_S = 0.05
-"""How long a read waits for one more; it reads some of those large messages before it sends the next."""
+WINDOW_S = 0.03
+"""How long a read waits for one more; the engine takes its time between two of those large messages."""
 
 
 class Reads:
@@ -34,14 +34,15 @@ class Reads:
         return trip.result()[place]
 
     def _go(self, trip: Future[tuple[Facts, ...]], asked: list[Stage]) -> None:
-        known = 0
-        while known < len(asked):
-            known = len(asked)
-            Event().wait(WINDOW_S)
-        with self._guard:
-            self._trip = None  # whoever asks from now on starts the next
         try:
-            trip.set_result(gather_together(asked, self._connect()))
+            connect = self._connect()  # first: others arrive while it takes its time
+            known = 0
+            while known < len(asked):
+                known = len(asked)
+                Event().wait(WINDOW_S)
+            with self._guard:
+                self._trip = None  # whoever asks from now on starts the next
+            trip.set_result(gather_together(asked, connect))
         except BaseException as error:
             trip.set_exception(error)
             raise

@@ -10,6 +10,7 @@ from tools.progress import Progress, Words
 
 FILES = (REQUIREMENTS / "runtime.txt", REQUIREMENTS / "dev.txt")
 STAMP = VENV / ".slipway"
+OURS = ("hosts", "infra", "lab", "roles", "tools", "tasks.py")
 BASE_PYTHON: str = getattr(sys, "_base_executable", sys.executable)  # not .venv's own, which may be the one running
 
 
@@ -42,6 +43,9 @@ def make(progress: Progress) -> None:
         measure=fetched,
     )
     _site_packages().joinpath("slipway.pth").write_text(f"{ROOT}\n")
+    # where PYTHONDONTWRITEBYTECODE is set nobody else does, and each command would compile all that it imports
+    compiled: Words = [PYTHON, "-m", "compileall", "-q", *(ROOT / name for name in OURS)]
+    progress.run("venv", compiled, doing="compiling Slipway itself", fix="see that you may write to the work tree")
     STAMP.write_text(digest())
 
 
