@@ -23,6 +23,8 @@ FOUND: list[tuple[str, str]] = [
     ("srun -N 2 --ntasks-per-node=1 vllm serve m", "vllm serve"),
     ("srun bash -c 'cd /x && vllm serve m'", "vllm serve"),
     ("ssh node1 'nohup vllm serve m > log 2>&1 &'", "vllm serve"),
+    ("sh -c 'python3 -m vllm.entrypoints.openai.api_server --model m'", "vllm.entrypoints.openai.api_server"),
+    ("ssh node1 'docker run vllm/vllm-openai:latest --model m'", "vllm image"),
     ("ssh -p 22 node1 vllm serve m", "vllm serve"),
     ("sbatch -N1 --wrap='vllm serve m'", "vllm serve"),
     ("env A=1 nohup numactl --membind=0 taskset -c 0-3 timeout 60 vllm serve m", "vllm serve"),
