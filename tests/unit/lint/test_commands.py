@@ -45,6 +45,11 @@ FOUND: list[tuple[str, str]] = [
     ("tmux new -d -s v 'vllm serve m'", "vllm serve"),
     ("huggingface-cli download m --local-dir x", "huggingface-cli download"),
     ("hf download m", "hf download"),
+    ("ExecStart=/usr/bin/vllm serve m --a %i", "vllm serve"),
+    ('args: ["vllm", "serve", "m", "--a"]', "vllm serve"),
+    ('["vllm", "serve", "m", "--a"]', "vllm serve"),
+    ("- vllm serve m --a", "vllm serve"),
+    ("`vllm serve m --a`", "vllm serve"),
     ("$ vllm serve m\nINFO vllm serve x is up", "vllm serve"),
     ("user@node:~$ vllm serve m", "vllm serve"),
 ]
