@@ -40,7 +40,7 @@ def typed(table: FlagTable, flag: Flag, text: str, name: str = "") -> tuple[Valu
         return (None if text in ("", "None") else text), ()
     kind = flag.kind
     if kind == "lora":
-        return _lora(text)
+        return _lora(table, text)
     if kind == "json" or (kind == "json-or-text" and re.fullmatch(r"(?s)\s*{.*}\s*", text)):
         return _json(table, flag, text)
     value, refusal = _scalar(kind, text)
@@ -158,7 +158,7 @@ def _better_size(kind: str, text: str) -> str | None:
     return str(int(float(text))) if _is_float(text) and float(text).is_integer() else None
 
 
-def _lora(text: str) -> tuple[Value, tuple[Refusal, ...]]:
+def _lora(table: FlagTable, text: str) -> tuple[Value, tuple[Refusal, ...]]:
     """`name=path`, or a JSON object with name and path."""
     if text == "" or ("=" in text and "," not in text):
         if text.count("=") > 1:
@@ -170,8 +170,10 @@ def _lora(text: str) -> tuple[Value, tuple[Refusal, ...]]:
         why = "" if not text.lstrip().startswith("{") else str(error)
         return text, (Refusal(found=describe(text), wanted='name=path, or {"name": ..., "path": ...}', why=why),)
     keys = set(value) if isinstance(value, dict) else set()
-    if not {"name", "path"} <= keys or keys - {"name", "path", "base_model_name"}:
-        wanted = "an object with name, path and maybe base_model_name"
+    known = table.classes.get("LoRAModulePath")
+    others = set(known.keys) if known else {"name", "path", "base_model_name"}
+    if not {"name", "path"} <= keys or keys - others:
+        wanted = f"an object with name, path and maybe {', '.join(sorted(others - {'name', 'path'}))}"
         return text, (Refusal(found=describe(value), wanted=wanted),)
     return value, ()
 
