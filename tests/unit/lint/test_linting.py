@@ -175,3 +175,14 @@ def test_rows_are_what_a_shell_reads_back(words: tuple[str, ...], expected: list
 def test_too_long_a_document_is_refused() -> None:
     with pytest.raises(InputError, match="at most"):
         lint("x" * (MAX_CHARACTERS + 1), "-")
+
+
+@pytest.mark.parametrize(("name", "release"), [("kimi-k25-flat.md", "0.19.1"), ("kimi-k2-guide.md", None)])
+def test_what_is_corrected_is_right(name: str, release: str | None) -> None:
+    result = lint((HERE / name).read_text(encoding="utf-8"), name, None, release)
+    corrected = [command for command in result.commands if command.corrected is not None]
+    assert len(corrected) > 1
+    for command in corrected:
+        again = lint("\n".join(rows(command.corrected or ())), "run.sh", command.engine, command.release)
+        assert [problem.token for problem in again.problems if problem.level == "error"] == []
+        assert again.commands[0].argv == command.corrected
