@@ -44,7 +44,7 @@ def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:  # noqa: PL
 
 
 def _of_another_server(case: Case) -> bool:
-    """Whether the words are read by a program that shares the engine's command: vllm-omni, SGLang's diffusion server."""
+    """Whether a program that shares the engine's command reads the words: vllm-omni, SGLang's diffusion server."""
     seen = {one.spelling for one in case.reading.given}
     if case.table.engine == "vllm":
         return "--omni" in seen
