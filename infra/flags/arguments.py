@@ -22,8 +22,9 @@ def problems(table: FlagTable, args: Mapping[str, Argument], reserved: Mapping[s
         if name in reserved:
             yield _problem(table, name, f"--{name}", "an option that Slipway does not set itself", fix=reserved[name])
             continue
-        flag = table.flags.get(f"--{name}")
-        if flag is None:
+        full = table.spellings.get(f"--{name}", "")
+        flag = table.flags.get(full)
+        if flag is None or f"--{name}" in flag.negative:
             yield _unknown(table, name, value)
             continue
         wanted = _wanted(flag, value)
@@ -52,13 +53,15 @@ def _unknown(table: FlagTable, name: str, value: Argument) -> Problem:
         return _problem(table, name, f"the short form of {known}", "the long name", fix=f"write {known[2:]}")
     text = value if isinstance(value, str) else describe(value)
     words = [Token(text=option), *([] if isinstance(value, bool) else [Token(text=text)])]
-    found = check(table, words, partial=True).findings
-    problem = found[0].problem if found else None
+    checked = check(table, words, partial=True)
+    problem = checked.findings[0].problem if checked.findings else None
     folded = name.replace("_", "-")
     if problem is None and f"--{folded}" in table.flags:
         return _problem(table, name, option, f"an option of {release}", fix=f"did you mean {folded}?")
     if problem is None or "which may stand for" in problem.found:
-        return _problem(table, name, option, f"an option of {release}", why="a stack file writes full names")
+        meant = checked.options[0].name[2:] if checked.options else ""
+        fix = f"write {meant}" if meant else None
+        return _problem(table, name, option, f"an option of {release}", why="a stack file writes full names", fix=fix)
     fix = re.sub(r"(?<![\w-])--(?=[a-z])", "", problem.fix) if problem.fix else None
     return replace(problem, where=f"{PLACE}.{name}", token=option, found=option, fix=fix)
 

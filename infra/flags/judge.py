@@ -12,12 +12,16 @@ from infra.flags.unknown import ambiguous_option, replaced_option, unknown_optio
 from infra.flags.values import Refusal, not_one_of, typed
 from infra.flags.words import UNKNOWN, Value
 
+DIFFUSION = frozenset(
+    ["--num-gpus", "--ulysses-degree", "--ring-degree", "--sp-degree", "--webui", "--pipeline-class-name"],
+)
+"""Options by which `sglang serve` is seen to start SGLang's other server, for models that make pictures."""
+
 
 def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:  # noqa: PLR0911 - one return a kind of trouble
     """The value of an option, and what is wrong with it."""
     if given.trouble == "unknown":
-        plugged = any(one.spelling == "--omni" for one in case.reading.given)  # vllm-omni reads the words itself
-        if case.table.parser == "click-open" or (plugged and case.table.engine == "vllm"):
+        if case.table.parser == "click-open" or _of_another_server(case):
             return UNKNOWN, []
         return UNKNOWN, [unknown_option(case.table, given, case.reading.given)]
     if given.trouble == "ambiguous":
@@ -37,6 +41,14 @@ def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:  # noqa: PL
     found += _clashes(case, flag, given)
     found += _overruled(case, flag, given)
     return value, found
+
+
+def _of_another_server(case: Case) -> bool:
+    """Whether a program that shares the engine's command reads the words: vllm-omni, SGLang's diffusion server."""
+    seen = {one.spelling for one in case.reading.given}
+    if case.table.engine == "vllm":
+        return "--omni" in seen
+    return case.table.engine == "sglang" and not case.module and bool(seen & DIFFUSION)
 
 
 def _value(case: Case, flag: Flag, given: Given) -> tuple[Value, list[Finding]]:

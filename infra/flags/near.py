@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 
 CUTOFF = 0.74
+LONGEST = 80
+"""A word longer than all names is none of them, and comparing it takes long."""
 
 
 def nearest_value(word: str, names: Iterable[str]) -> str | None:
@@ -15,6 +17,8 @@ def nearest_value(word: str, names: Iterable[str]) -> str | None:
 def nearest_name(word: str, names: Iterable[str], cutoff: float = CUTOFF) -> str | None:
     """The closest name: the same words in other order or spelling, else few letters apart; None where none is close."""
     names = list(names)
+    if len(word) > LONGEST:
+        return None
     plain = _plain(word)
     for name in names:
         if _plain(name) == plain:

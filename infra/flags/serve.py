@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hosts.problem import Level, Problem
+from hosts.problem import Problem
 from infra.flags.case import Case
 from infra.flags.finding import Edit, Finding
 from infra.flags.words import Token
@@ -31,16 +31,7 @@ def model_first(case: Case, words: Sequence[Token]) -> Iterator[tuple[int, Findi
         if positional is not None:
             yield positional.at, _late(case, positional.token, positional.at)
         elif not case.reading.open:
-            yield 0, _absent(case, words[0].where, "error")
-    elif (
-        positional is None
-        and flagged is None
-        and not config
-        and not case.reading.open
-        and "model-default" not in traits
-    ):
-        where = words[0].where if words else "the command"
-        yield len(words), _absent(case, where)
+            yield 0, _absent(case, words[0].where)
 
 
 def _ignored(case: Case, token: Token, at: int) -> Finding:
@@ -85,17 +76,14 @@ def _late(case: Case, token: Token, at: int) -> Finding:
     return Finding(problem=problem, edit=Edit(take=(at,), add=((token.text,),)))
 
 
-def _absent(case: Case, where: str, level: Level = "warning") -> Finding:
+def _absent(case: Case, where: str) -> Finding:
     problem = Problem(
         where=where,
         token=None,
         found="no model",
         wanted="vllm serve MODEL",
-        why="it would serve its default, a small model"
-        if level == "warning"
-        else "with --served-model-name it must be there",
+        why="with --served-model-name it must be there",
         fix="write the model as the first word",
-        level=level,
         rule="flag",
         source=case.table.source,
     )

@@ -17,6 +17,8 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
 SIZE_SI = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T)")
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _INT = re.compile(r"\s*[+-]?\d+(_\d+)*\s*")
+_DIGITS = 200
+"""More digits than a number of these engines has; Python itself refuses to read thousands of them."""
 _BARE_SIZE = re.compile(r"\b\d+(?:\.\d+)?[kKmMgGtT]\b")
 _STRINGS = re.compile(r'("(?:[^"\\]|\\.)*")')
 
@@ -40,7 +42,7 @@ def typed(table: FlagTable, flag: Flag, text: str, name: str = "") -> tuple[Valu
         return (None if text in ("", "None") else text), ()
     kind = flag.kind
     if kind == "lora":
-        return _lora(text)
+        return _lora(table, text)
     if kind == "json" or (kind == "json-or-text" and re.fullmatch(r"(?s)\s*{.*}\s*", text)):
         return _json(table, flag, text)
     value, refusal = _scalar(kind, text)
@@ -105,12 +107,12 @@ def _is_float(text: str) -> bool:
 
 
 def _int(text: str) -> tuple[Value, Refusal | None]:
-    if _INT.fullmatch(text):
+    if _INT.fullmatch(text) and len(text) < _DIGITS:
         return int(text), None
     better = None
     if _is_float(text) and float(text).is_integer():
         better = str(int(float(text)))
-    elif re.fullmatch(r"\d+[kKmM]", text):  # of tokens, and those are counted by 1024
+    elif re.fullmatch(r"\d{1,12}[kKmM]", text):  # of tokens, and those are counted by 1024
         better = str(int(text[:-1]) * (1024 if text[-1] in "kK" else 1024**2))
     elif re.fullmatch(r"\d{1,3}(,\d{3})+", text):
         better = text.replace(",", "")
@@ -122,10 +124,10 @@ def _size(kind: str, text: str) -> tuple[Value, Refusal | None]:
     bare = text.strip()
     if kind == "size-or-auto" and (bare == "-1" or bare.lower() == "auto"):
         return -1, None
-    if _INT.fullmatch(bare):
+    if _INT.fullmatch(bare) and len(bare) < _DIGITS:
         return int(bare), None
     found = (SIZE_SI if kind == "size-si" else SIZE).fullmatch(bare)
-    if found:
+    if found and len(bare) < _DIGITS:
         number, suffix = found.groups()
         binary = suffix.endswith("i") if kind == "size-si" else suffix.isupper()
         base, power = (1024 if binary else 1000), _POWERS[suffix[0].lower()]
@@ -158,7 +160,7 @@ def _better_size(kind: str, text: str) -> str | None:
     return str(int(float(text))) if _is_float(text) and float(text).is_integer() else None
 
 
-def _lora(text: str) -> tuple[Value, tuple[Refusal, ...]]:
+def _lora(table: FlagTable, text: str) -> tuple[Value, tuple[Refusal, ...]]:
     """`name=path`, or a JSON object with name and path."""
     if text == "" or ("=" in text and "," not in text):
         if text.count("=") > 1:
@@ -170,8 +172,10 @@ def _lora(text: str) -> tuple[Value, tuple[Refusal, ...]]:
         why = "" if not text.lstrip().startswith("{") else str(error)
         return text, (Refusal(found=describe(text), wanted='name=path, or {"name": ..., "path": ...}', why=why),)
     keys = set(value) if isinstance(value, dict) else set()
-    if not {"name", "path"} <= keys or keys - {"name", "path", "base_model_name"}:
-        wanted = "an object with name, path and maybe base_model_name"
+    known = table.classes.get("LoRAModulePath")
+    others = set(known.keys) if known else {"name", "path", "base_model_name"}
+    if not {"name", "path"} <= keys or keys - others:
+        wanted = f"an object with name, path and maybe {', '.join(sorted(others - {'name', 'path'}))}"
         return text, (Refusal(found=describe(value), wanted=wanted),)
     return value, ()
 

@@ -114,7 +114,7 @@ def _checked(command: LintedCommand) -> Checked:
         return command.checked
     known = {token.text: token for token in command.words}
     words = [known.get(word, Token(text=word, line=command.line)) for word in command.corrected[names:]]
-    return check(tables.load(command.engine, command.release), words, module=True)
+    return check(tables.load(command.engine, command.table), words, module=True)
 
 
 def _take(found: Adopted, engine: str, option: Option) -> None:

@@ -47,14 +47,15 @@ _PROMPT = re.compile(
     r"[ \t]*(?:\([\w./-]{1,40}\)[ \t]*)?(?:[\w.-]{1,40}@[\w.-]{1,60}(?::[^\s$#]{0,80})?[ \t]*[$#]"
     r"|\[[^\]\n]{1,60}\][ \t]*[$#]|[$\u276f\u279c])[ \t]+"
 )
-_UNIT = re.compile(r"^\[(?:Unit|Service|Install)\][ \t]*$", re.MULTILINE)
 _DOCKER = re.compile(r"^(?:FROM|ENTRYPOINT|CMD)[ \t]+\S", re.MULTILINE)
 _MAPPING = re.compile(
     r"^(?:apiVersion|kind|services|version|containers|command|args|run|metadata|resources|env|jobs|name|steps|stages|spec"
     r"|image)[ \t]*:",
     re.MULTILINE,
 )
-_LIST = re.compile(r"^[ \t]*-[ \t]", re.MULTILINE)
+_NESTED = re.compile(r"^[ \t]*-[ \t]|:\n[^\n]*:\n|[{\[]", re.MULTILINE)
+_SEQUENCE = re.compile(r"\s*\[[ \t\n]*[\"']")
+_EXEC = re.compile(r"^ExecStart=", re.MULTILINE)
 _SHEBANG = re.compile(r"\s*#!")
 _INDENTED = re.compile(r"(?: {3,}+|\t)[ \t]*+\S")
 
@@ -86,15 +87,11 @@ def _shell(text: str, line: int = 1) -> tuple[Block, ...]:
 
 
 def _sniffed(text: str) -> Kind:
-    if _UNIT.search(text) and "ExecStart" in text:
+    if _EXEC.search(text):
         return "unit"
-    if (
-        _MAPPING.search(text)
-        and (_LIST.search(text) or text.count(":\n") > 1 or "{" in text)
-        and not re.search(r"\\\n", text)
-    ):
+    if _SEQUENCE.match(text) or (_MAPPING.search(text) and not re.search(r"\\\n", text) and _NESTED.search(text)):
         return "yaml"
-    if _MAPPING.search(text) and re.search(r"^(?:apiVersion|services|jobs):", text, re.MULTILINE):
+    if re.search(r"^(?:apiVersion|services|jobs):", text, re.MULTILINE):
         return "yaml"
     if re.search(r"^FROM[ \t]+\S", text, re.MULTILINE) and _DOCKER.search(text):
         return "dockerfile"
@@ -108,7 +105,7 @@ def _of_language(language: str, text: str, line: int) -> Iterator[Block]:
         yield Block(kind="yaml", text=text, line=line)
     elif language in _DOCKERFILES and (_DOCKER.search(text) or re.search(r"^RUN[ \t]", text, re.MULTILINE)):
         yield Block(kind="dockerfile", text=text, line=line)
-    elif language in _UNITS and _UNIT.search(text):
+    elif language in _UNITS and _EXEC.search(text):
         yield Block(kind="unit", text=text, line=line)
     elif language in _SHELLS | _TEXTS | _DOCKERFILES | _UNITS or (language in _PYTHON and _COMMAND.match(text)):
         kind = "shell" if language in _SHELLS else _sniffed(text)

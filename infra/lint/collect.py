@@ -19,6 +19,8 @@ MAX_DOTS = 40
 MAX_OTHERS = 4000
 _SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ksh", "ash"})
 _FED = _SHELLS | {"ssh", "sbatch", "srun", "docker", "podman", "kubectl", "sudo", "env", "su", "pdsh", "salloc", "oc"}
+_RUNS = re.compile(r"\$\([^)]{0,2000}\)")
+"""Substitutions, whose commands were found where they stand."""
 _MANIFEST = re.compile(r"^(?:apiVersion|services|kind):", re.MULTILINE)
 
 
@@ -124,7 +126,7 @@ class Collector:
                 and re.fullmatch(r"-[a-z]*c", words[at - 1].text)
                 and any(base(word) in _SHELLS for word in words[max(0, at - 4) : at])
             )
-            if (is_script or any(char in text for char in " \n\t")) and mentions(text):
+            if (is_script or any(char in text for char in " \n\t")) and mentions(_RUNS.sub("", text)):
                 before = self.around
                 self.around = with_words(words[:at], before)
                 script.run(text, token.line or words[0].line, depth + 1, opaque=not token.known)

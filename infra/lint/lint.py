@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hosts.problem import Problem
 from infra.flags import table as tables
@@ -10,8 +10,8 @@ from infra.flags.check import Checked, check, corrected
 from infra.flags.finding import Finding
 from infra.flags.table import FlagTable
 from infra.flags.words import Token
+from infra.lint import between, slips
 from infra.lint import choice as choices
-from infra.lint import slips
 from infra.lint.choice import Choice
 from infra.lint.document import Document, Launch
 from infra.lint.mended import known_problems, mend, without_prose
@@ -111,16 +111,13 @@ def _held(of: _Read, launch: Launch, wanted: str | None, release: str | None) ->
         words = (*words[: launch.found.names], *without_prose(words[launch.found.names :], table))
     arguments = words[launch.found.names :]
     checked = _checked(of, table, launch, arguments) if table else None
-    held_to = own.table or main.table
+    held_to = main.meant or own.table or main.table
     subject = of_command(checked, _context(of, launch, engine, held_to)) if checked and name in _MAIN else None
     found = list(checked.findings) if checked else []
+    if checked and not own.exact:
+        other = _checked(of, tables.load(name, own.other), launch, arguments) if own.other else None
+        found = list(between.findings(name, own, checked, other))
     found += findings(subject) if subject else []
-    if own.other and table:
-        other = _checked(of, tables.load(name, own.other), launch, arguments)
-        beside = of_command(other, _context(of, launch, engine, own.other)) if name in _MAIN else None
-        found = _in_both(found, [*other.findings, *(findings(beside) if beside else ())])
-    elif not own.exact:
-        found = [_warned(finding) for finding in found]
     return _Held(
         launch=launch,
         engine=engine,
@@ -139,16 +136,6 @@ def _checked(of: _Read, table: FlagTable, launch: Launch, arguments: Sequence[To
     by_module = named if program == "vllm image" else program not in ("vllm serve", "sglang serve")
     partial = launch.partial or not arguments or bool(cut & slips.lines_of(launch))
     return check(table, arguments, module=by_module, partial=partial)
-
-
-def _in_both(one: Sequence[Finding], other: Sequence[Finding]) -> list[Finding]:
-    """What the releases on both sides refuse, that between them refuses too."""
-    there = {(found.problem.where, found.problem.rule, found.problem.token) for found in other}
-    return [found for found in one if (found.problem.where, found.problem.rule, found.problem.token) in there]
-
-
-def _warned(finding: Finding) -> Finding:
-    return replace(finding, problem=replace(finding.problem, level="warning"))
 
 
 def _given(document: Document, engine: str, wanted: str | None, release: str | None) -> str:
@@ -245,7 +232,8 @@ def _command(one: _Held, around: Sequence[ScriptFinding]) -> LintedCommand:
     return LintedCommand(
         line=one.launch.line,
         engine=one.engine,
-        release=one.choice.table or one.choice.meant,
+        release=one.choice.meant or one.choice.table,
+        table=one.choice.table,
         argv=_texts(one.launch.found.words) if not one.launch.flat else original,
         corrected=full if full is not None and (full != original or one.slips) else None,
         launch=one.launch,

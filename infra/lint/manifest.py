@@ -72,6 +72,8 @@ class Manifest:
             for name, value in fields.items():
                 self._walk(value, name, line, inner, depth + 1)
         elif isinstance(node, yaml.SequenceNode):
+            if not depth and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+                self.words(tuple(_token(item, line, around) for item in node.value), around)
             for item in node.value:
                 self._walk(item, key, line, around, depth + 1)
         elif isinstance(node, yaml.ScalarNode):

@@ -21,6 +21,8 @@ class LintedCommand:
     line: int
     engine: str
     release: str
+    table: str
+    """The release of the table that it was held against: the nearest one, where it has none of its own."""
     argv: tuple[str, ...]
     corrected: tuple[str, ...] | None
     launch: Launch

@@ -66,7 +66,7 @@ class Script:
             return
         lexer = Lexer(text=text, line=line, counts=self.counts, opaque=opaque)
         blocks = len(self.scope.blocks)
-        _Reading(script=self, depth=depth, outer=blocks).follow(lexer.items())
+        _Reading(script=self, depth=depth, outer=blocks, opaque=opaque).follow(lexer.items())
         self.notes += lexer.notes
         while len(self.scope.blocks) > blocks:
             self.scope.close(self.scope.blocks[-1].kind)
@@ -80,6 +80,8 @@ class _Reading:
     depth: int
     outer: int
     """How many blocks were open when the text began; those are not its own to close."""
+    opaque: bool = False
+    """Whether what stands in `$(…)` was run before."""
     words: list[Word] = field(default_factory=list)
     redirects: list[Redirect] = field(default_factory=list)
     perhaps: bool = False
@@ -238,7 +240,7 @@ class _Reading:
         words = words[first:]
         tokens = script.expander.words(words)
         runs, script.expander.runs = script.expander.runs, []
-        for text, at in runs:
+        for text, at in () if self.opaque else runs:
             script.run(text, at, self.depth + 1)
         if tokens and tokens[0].text in _DECLARES:
             self._declare(words, tokens)

@@ -58,7 +58,8 @@ _STRAY = re.compile(
     re.IGNORECASE,
 )
 _SHAPED = re.compile(
-    r"vllm[ \t]|trtllm-serve|sglang|ktransformers|kt[ \t]+run|benchmark_moe|huggingface-cli|hf[ \t]+download"
+    r"vllm[ \t.]|vllm-openai|trtllm-serve|sglang|ktransformers|kt[ \t]+run|benchmark_moe|huggingface-cli"
+    r"|hf[ \t]+download"
 )
 
 

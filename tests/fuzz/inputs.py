@@ -28,15 +28,17 @@ _PIECES = st.sampled_from(
     ]
 )  # fmt: skip
 _HEADS = st.sampled_from(
-    [
+    (
         "vllm serve m",
+        "vllm bench serve --model m",
         "sglang serve --model-path m",
         "trtllm-serve m",
         "kt run m",
-        "vllm bench serve --model m",
         "hf download m",
-    ]
-    + ["python -m sglang_router.launch_router", "python ktransformers/server/main.py", "python benchmark_moe.py"]
+        "python -m sglang_router.launch_router",
+        "python ktransformers/server/main.py",
+        "python benchmark_moe.py",
+    )
 )
 TEXTS = st.one_of(
     st.lists(st.tuples(_PIECES, st.sampled_from(["", " ", " ", "\n"])), max_size=40).map(
@@ -49,10 +51,9 @@ TEXTS = st.one_of(
     st.tuples(_PIECES, st.integers(1, 400)).map(lambda pair: pair[0] * pair[1]),
 )
 """Documents."""
-_KEYS = st.sampled_from(
-    [f"slipway:{key}" for key in ("fleet", "model", "engine", "launcher", "parallelism", "environment", "port")]
-    + ["slipway:secrets", "slipway:roles", "name", "release", "args", "env", "config", "time", "tensor", "data", "secure", "fleet", ""]
-)  # fmt: skip
+_SLIPWAY_KEYS = ("fleet", "model", "engine", "launcher", "parallelism", "environment", "port", "roles", "secrets")
+_OTHER_KEYS = ("name", "release", "args", "env", "config", "time", "tensor", "data", "secure", "fleet", "")
+_KEYS = st.sampled_from((*(f"slipway:{key}" for key in _SLIPWAY_KEYS), *_OTHER_KEYS))
 _VALUES = st.one_of(
     st.none(),
     st.booleans(),

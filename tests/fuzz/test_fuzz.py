@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from tests.fuzz.checks import check_lint, check_reading, check_stack
 from tests.fuzz.inputs import NAMES, STACKS, TEXTS
 
-short = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+short = settings(max_examples=500, deadline=None, derandomize=True, database=None)
 
 
 @short
@@ -14,13 +14,13 @@ def test_the_stack_parser(data: object) -> None:
     check_stack(data)
 
 
-@short
+@settings(short, max_examples=2000)
 @given(TEXTS, NAMES)
 def test_the_reader(text: str, name: str) -> None:
     check_reading(text, name)
 
 
-@settings(short, max_examples=500)
+@short
 @given(TEXTS, NAMES)
 def test_lint(text: str, name: str) -> None:
     check_lint(text, name)

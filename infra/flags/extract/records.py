@@ -138,6 +138,8 @@ def validated(interpreter: Evaluator, cls: ClassRef) -> tuple[dict[str, str], se
                     continue
                 mode = next((ast.unparse(key.value) for key in decorator.keywords if key.arg == "mode"), "'after'")
                 names = {str(arg.value) for arg in decorator.args if isinstance(arg, ast.Constant)}
+                if "*" in names:
+                    names = set(fields(interpreter, cls))
                 if mode == "'before'":
                     free |= dict.fromkeys(names, _made_class(node))
                 elif mode in ("'wrap'", "'plain'"):

@@ -59,6 +59,10 @@ def serve(sources: Mapping[str, str]) -> dict[str, Known]:
         for name, cls in one.keywords[NOTE]["classes"].items()
     }
     _speculative(interpreter, flags, roots)
+    loras = interpreter.program.module("vllm.entrypoints.openai.models.protocol")
+    adapter = loras.names.get("LoRAModulePath") if loras else None
+    if loras is not None and isinstance(adapter, ast.ClassDef):
+        roots["LoRAModulePath"] = ClassRef(loras, adapter)
     for name in _MAPPINGS:
         if flags.get(name, {}).get("kind") == "json-or-text":
             flags[name].update(kind="json", shape={"dict": "any"})
@@ -76,7 +80,7 @@ def serve(sources: Mapping[str, str]) -> dict[str, Known]:
         "positionals": positionals,
         "traits": sorted(traits),
         "flags": flags,
-        "classes": nested_classes(interpreter, roots, frozenset(("SpeculativeConfig",))),
+        "classes": nested_classes(interpreter, roots, frozenset(("SpeculativeConfig", "LoRAModulePath"))),
         "variables": " ".join(sorted(_variables(interpreter.program))),
     }
 

@@ -54,9 +54,9 @@ RELEASES: list[tuple[str, str | None, str | None, list[str], int]] = [
     ("pip install 'vllm>=0.10'\nvllm serve m", None, None, [NEWEST], 0),
     ("pip install 'vllm<0.20'\nvllm serve m", None, None, ["0.19.1"], 0),
     ("pip install vllm~=0.19.0\nvllm serve m", None, None, ["0.19.1"], 0),
-    ("pip install vllm==0.19.0\nvllm serve m", None, None, ["0.19.1"], 1),
-    ("pip install vllm==0.11.2\nvllm serve m", None, None, ["0.10.0"], 1),
-    ("pip install vllm==9.0\nvllm serve m\nvllm serve n", None, None, [NEWEST, NEWEST], 1),
+    ("pip install vllm==0.19.0\nvllm serve m", None, None, ["0.19.0"], 1),
+    ("pip install vllm==0.11.2\nvllm serve m", None, None, ["0.11.2"], 1),
+    ("pip install vllm==9.0\nvllm serve m\nvllm serve n", None, None, ["9.0", "9.0"], 1),
     ("vllm serve m\nsglang serve --model-path m", None, "0.5.9", [NEWEST, "0.5.9"], 0),
 ]  # fmt: skip
 
@@ -73,10 +73,24 @@ def problems(result: LintResult, rule: str = "") -> list[tuple[str, str | None]]
     return [(problem.where, problem.token) for problem in result.problems if rule in ("", problem.rule)]
 
 
-def test_between_two_tables_only_what_both_refuse_is_told() -> None:
-    gone, never, came = "--disable-log-requests", "--tensor-paralel-size 8", "--language-model-only"
-    text = f"pip install vllm==0.13.0\nvllm serve m \\\n  {gone} \\\n  {never} \\\n  {came}\n"
-    assert problems(lint(text, "-"), "flag") == [("line 4", "--tensor-paralel-size")]
+BETWEEN: list[tuple[str, str, list[str]]] = [
+    ("0.13.0", "--tensor-paralel-size 8", ["error"]),
+    ("0.13.0", "--disable-log-requests", []),
+    ("0.18.0", "--disable-log-requests", ["error"]),
+    ("0.17.1", "--swap-space 1", []),
+    ("0.18.1", "--swap-space 1", ["error"]),
+    ("0.13.0", "--language-model-only", ["error"]),
+    ("0.18.1", "--language-model-only", []),
+    ("0.25.0", "--calculate-kv-scales", []),
+    ("0.25.0", "--tensor-parallel-size many", ["error"]),
+]
+
+
+@pytest.mark.parametrize(("release", "option", "levels"), BETWEEN)
+def test_between_two_tables_history_decides(release: str, option: str, levels: list[str]) -> None:
+    result = lint(f"vllm serve m {option}", "-", "vllm", release)
+    assert [problem.level for problem in result.problems if problem.rule == "flag"] == levels
+    assert [problem.level for problem in result.problems if problem.rule == "release"] == ["warning"]
 
 
 def test_beyond_the_newest_table_nothing_is_an_error() -> None:
@@ -161,3 +175,14 @@ def test_rows_are_what_a_shell_reads_back(words: tuple[str, ...], expected: list
 def test_too_long_a_document_is_refused() -> None:
     with pytest.raises(InputError, match="at most"):
         lint("x" * (MAX_CHARACTERS + 1), "-")
+
+
+@pytest.mark.parametrize(("name", "release"), [("kimi-k25-flat.md", "0.19.1"), ("kimi-k2-guide.md", None)])
+def test_what_is_corrected_is_right(name: str, release: str | None) -> None:
+    result = lint((HERE / name).read_text(encoding="utf-8"), name, None, release)
+    corrected = [command for command in result.commands if command.corrected is not None]
+    assert len(corrected) > 1
+    for command in corrected:
+        again = lint("\n".join(rows(command.corrected or ())), "run.sh", command.engine, command.release)
+        assert [problem.token for problem in again.problems if problem.level == "error"] == []
+        assert again.commands[0].argv == command.corrected
