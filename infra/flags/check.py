@@ -1,7 +1,7 @@
 """An argument list is read as the release's own parser would read it, and what it would refuse is said."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from infra.flags.case import Case
 from infra.flags.dotted import Merged, merged
@@ -43,7 +43,6 @@ class Checked:
     findings: tuple[Finding, ...]
     open: bool = False
     """Whether the run may add options that nobody sees: `$EXTRA_ARGS`."""
-    places: Mapping[str, int] = field(default_factory=dict)
 
 
 def check(table: FlagTable, words: Sequence[Token], *, module: bool = False, partial: bool = False) -> Checked:

@@ -36,6 +36,9 @@ def _merged(table: FlagTable, option: str, group: Sequence[Dotted], reading: Rea
     names = _names(table, option)
     name = table.spellings[names[0]] if len(names) == 1 else ""
     given = tuple(_given(one, name) for one in group)
+    if not name and option == "-O" and "--compilation-config" in table.spellings:
+        findings = tuple(_old_level(table, one, as_given) for one, as_given in zip(group, given, strict=True))
+        return Merged(given=given, value=UNKNOWN, findings=findings)
     if not name:
         finder = ambiguous_option if names else unknown_option
         findings = tuple(finder(table, _renamed(one, option, names), reading.given) for one in given)
@@ -61,6 +64,21 @@ def _merged(table: FlagTable, option: str, group: Sequence[Dotted], reading: Rea
         )
     found += _faults(table, flag, group, given, tree)
     return Merged(given=given, value=_frozen(tree), findings=tuple(found))
+
+
+def _old_level(table: FlagTable, one: Dotted, given: Given) -> Finding:
+    """`-O.level=3`, from the time when -O was the short form of --compilation-config."""
+    value = one.value.text if one.value else ""
+    level = one.keys in (("level",), ("mode",))
+    word = f"-O{value}" if level else f"-cc.{'.'.join(one.keys)}={value}"
+    return _finding(
+        given,
+        found=given.written,
+        wanted="-O0 to -O3, or a key of --compilation-config",
+        why=f"in {table.engine} {table.release} what follows -O is a level alone",
+        fix=f"write {word}",
+        edit=Edit(drop=(given.written,), add=((word,),)),
+    )
 
 
 def _names(table: FlagTable, option: str) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def _levels(table: FlagTable, plain: Sequence[Piece]) -> Iterator[Piece]:
         text, start = piece.text, piece.certain
         if text == "-O" and index + 1 < len(plain) and plain[index + 1].text in ("0", "1", "2", "3"):
             yield replace(piece, text="--optimization-level" if optimization else "-O.level")
-        elif start.startswith("-O") and text != "-O" and (optimization or not text.startswith("-O.")):
+        elif start.startswith("-O") and text != "-O" and not text.startswith("-O."):
             value = text[3:] if text[2] == "=" else text[2:]
             if optimization:
                 yield replace(

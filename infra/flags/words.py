@@ -49,8 +49,3 @@ class Token:
     def where(self) -> str:
         """The place as a problem names it."""
         return f"line {self.line}" if self.line else "the command"
-
-
-def words(text: str, line: int = 0) -> tuple[Token, ...]:
-    """Tokens of a text that is already without quotes and variables: one a blank-separated word."""
-    return tuple(Token(text=word, line=line) for word in text.split())

@@ -25,8 +25,19 @@ def get_kwargs(interpreter: Evaluator, cls: ClassRef, rules: "Rules") -> dict[st
         limits = "" if name in free else one.limits
         note = {"limits": limits, "shape": kind, "classes": classes, "names": _names(interpreter, one.annotation)}
         keywords[NOTE] = note
+        levels = _levels(interpreter, one.annotation)
+        if levels and repr(keywords.get("type")) == "str":
+            keywords["choices"] = levels
         made[name] = keywords
     return made
+
+
+def _levels(interpreter: Evaluator, annotation: Annotated) -> list[str]:
+    """The numbers of an enum of numbers, which its class takes as text too."""
+    cls = annotation.hints[0].cls if len(annotation.hints) == 1 else None
+    if cls is None or not any(ast.unparse(base).endswith("IntEnum") for base in cls.node.bases):
+        return []
+    return [str(member.value) for member in interpreter.members(cls) if isinstance(member.value, int)]
 
 
 def _names(interpreter: Evaluator, annotation: Annotated) -> list[str]:

@@ -32,6 +32,8 @@ FOLDERS = (
     "vllm/renderers/",
 )
 """What of the wheel is read."""
+_VERIFIED = {"--gpu-memory-utilization": ">0 <=1"}
+"""Bounds that releases without pydantic's check by hand."""
 _MAPPINGS = ("--hf-overrides", "--model-loader-extra-config")
 """Options whose parser lets any text through, and whose class then wants a mapping."""
 
@@ -40,29 +42,46 @@ def serve(sources: Mapping[str, str]) -> dict[str, Known]:
     """The table of `vllm serve`."""
     interpreter, _ = _interpreter(sources)
     parser = ParserObject()
-    for path, name in (
-        ("vllm.entrypoints.openai.cli_args", "make_arg_parser"),
-        ("vllm.entrypoints.common.cli_args", "make_arg_parser"),
-    ):
+    for path in ("vllm.entrypoints.openai.cli_args", "vllm.entrypoints.common.cli_args"):
         module = interpreter.program.module(path)
-        node = module.names.get(name) if module else None
+        node = module.names.get("make_arg_parser") if module else None
         if module is not None and isinstance(node, ast.FunctionDef):
             interpreter.call(FunctionRef(module, node), [parser], {})
             break
     _subcommand(interpreter, parser)
     traits = _traits(interpreter.program)
     flags, positionals = entries(interpreter, parser.added, pairs="paired" in traits)
-    roots = {
-        name: cls
-        for one in parser.added
-        if isinstance(one.keywords.get(NOTE), dict)
-        for name, cls in one.keywords[NOTE]["classes"].items()
+    _amend(interpreter, parser, flags)
+    roots = _roots(interpreter, parser, flags)
+    return {
+        "parser": "flexible",
+        "positionals": positionals,
+        "traits": sorted(traits),
+        "flags": flags,
+        "classes": nested_classes(interpreter, roots, frozenset(("SpeculativeConfig", "LoRAModulePath"))),
+        "variables": " ".join(sorted(_variables(interpreter.program))),
     }
+
+
+def _roots(
+    interpreter: Interpreter, parser: ParserObject, flags: Mapping[str, dict[str, Known]]
+) -> dict[str, ClassRef]:
+    """The classes that JSON options name."""
+    notes = [one.keywords[NOTE] for one in parser.added if isinstance(one.keywords.get(NOTE), dict)]
+    roots = {name: cls for note in notes for name, cls in note["classes"].items()}
     _speculative(interpreter, flags, roots)
-    loras = interpreter.program.module("vllm.entrypoints.openai.models.protocol")
-    adapter = loras.names.get("LoRAModulePath") if loras else None
-    if loras is not None and isinstance(adapter, ast.ClassDef):
-        roots["LoRAModulePath"] = ClassRef(loras, adapter)
+    adapters = interpreter.program.module("vllm.entrypoints.openai.models.protocol")
+    node = adapters.names.get("LoRAModulePath") if adapters else None
+    if adapters is not None and isinstance(node, ast.ClassDef):
+        roots["LoRAModulePath"] = ClassRef(adapters, node)
+    return roots
+
+
+def _amend(interpreter: Interpreter, parser: ParserObject, flags: dict[str, dict[str, Known]]) -> None:
+    """What the engine checks behind its parser: bounds, mappings, names that are registered."""
+    for name, limits in _VERIFIED.items():
+        if name in flags:
+            flags[name].setdefault("limits", limits)
     for name in _MAPPINGS:
         if flags.get(name, {}).get("kind") == "json-or-text":
             flags[name].update(kind="json", shape={"dict": "any"})
@@ -75,14 +94,6 @@ def serve(sources: Mapping[str, str]) -> dict[str, Known]:
         given = next((one.keywords for one in parser.added if name in one.names), {})
         if name in flags and known and not flags[name].get("choices"):
             flags[name] = {**flags[name], "choices" if "choices" in given else "registered": known}
-    return {
-        "parser": "flexible",
-        "positionals": positionals,
-        "traits": sorted(traits),
-        "flags": flags,
-        "classes": nested_classes(interpreter, roots, frozenset(("SpeculativeConfig", "LoRAModulePath"))),
-        "variables": " ".join(sorted(_variables(interpreter.program))),
-    }
 
 
 def bench(sources: Mapping[str, str]) -> dict[str, Known]:

@@ -81,6 +81,11 @@ SWAP = (
 )
 WRONG: list[tuple[tuple[str, str], str, list[str], str | None]] = [
     (VLLM, "M -tp8", ["error -tp8: write -tp 8"], "M -tp 8"),
+    (VLLM, "M -O.level=3", ["error -O.level: write -O3"], "M -O3"),
+    (VLLM, "M -O.cudagraph_mode FULL", ["error -O.cudagraph_mode: write -cc.cudagraph_mode=FULL"],
+     "M -cc.cudagraph_mode=FULL"),
+    (VLLM, "M -O5", ["error -O5: None"], None),
+    (("vllm", "0.10.0"), "M --gpu-memory-utilization 1.2", ["error --gpu-memory-utilization: None"], None),
     (VLLM, "M --tensor-parallel-size8", ["error --tensor-parallel-size8: write --tensor-parallel-size 8"],
      "M --tensor-parallel-size 8"),
     (VLLM, "M --enable-eplb --no-enable-eplb", ["warning --enable-eplb: None"], None),
