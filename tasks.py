@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 JSON = "print one JSON document on standard output and nothing else there"
 STACK = "the stack; default: the only one, or the one with slipway:default"
 INTERRUPTED = 130
-MAX_TEXT_BYTES = 1 << 20
 
 
 @contextmanager
@@ -158,21 +157,6 @@ def stack_of(stack: str) -> "Deployment":
     from infra.operate import choose
 
     return choose.stack_of(stack)
-
-
-def text_of(file: str) -> str:
-    """The text of a file, or of standard input for `-`. Raises InputError where it can't be read or is too large."""
-    try:
-        if file == "-":
-            data = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                data = opened.read(MAX_TEXT_BYTES + 1)
-    except OSError as error:
-        raise InputError([Problem(where=file, found=f"{error.strerror}", wanted="a readable file")]) from None
-    if len(data) > MAX_TEXT_BYTES:
-        raise InputError([Problem(where=file, found="a text of more than 1 MiB", wanted="at most 1 MiB")])
-    return data.decode("utf-8", "replace")
 
 
 def write(path: Path, text: str) -> None:
@@ -345,14 +329,13 @@ def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> Non
 )
 def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str = "", json: bool = False) -> None:
     """Check launch lines against their engine's release, and correct them. Example: invoke lint serve.sbatch"""
-    from infra.lint.lint import ENGINES
+    from infra.lint import asked
     from infra.lint.lint import lint as lint_text
 
     with expected(json):
-        if engine and engine not in ENGINES:
-            wanted = f"one of {', '.join(ENGINES)}"
-            raise InputError([Problem(where="--engine", found=repr(engine), wanted=wanted)])
-        found = lint_text(text_of(file), file, engine=engine or None, release=release or None)
+        only = asked.engine(engine)
+        text = asked.text(sys.stdin.buffer, "standard input") if file == "-" else asked.document(Path(file))
+        found = lint_text(text, file, only, asked.release(release, only))
         show(found.to_json(), "" if json else found.text().rstrip(), json)
         if adopt:
             from hosts.fleet import NAME

@@ -1,6 +1,7 @@
 """What a person asks to be linted: a readable text, and an engine that there is."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 from hosts.errors import InputError
 from hosts.problem import Problem
@@ -14,11 +15,16 @@ def document(path: Path) -> str:
     """The text of a file that the user named. Raises InputError where it can't be read."""
     try:
         with path.open("rb") as file:
-            data = file.read(4 * MAX_CHARACTERS + 1)
+            return text(file, str(path))
     except OSError as error:
         raise _wrong(str(path), error.strerror or "an error", "a readable file") from None
+
+
+def text(opened: BinaryIO, name: str) -> str:
+    """What an opened file or standard input has, and one character more than may be read. Raises InputError, OSError."""
+    data = opened.read(4 * MAX_CHARACTERS + 1)
     if b"\0" in data:
-        raise _wrong(str(path), "a binary file", "a text")
+        raise _wrong(name, "a binary file", "a text")
     return data.decode("utf-8", errors="replace")
 
 
