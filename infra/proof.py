@@ -11,6 +11,7 @@ from infra.deployment import Deployment
 from infra.engines import ENGINES
 from infra.flags import table as flag_table
 from infra.flags.check import Checked, check
+from infra.flags.environment import environment_findings
 from infra.flags.words import Token
 from infra.ledger.fit import Fit, fit
 from infra.placement import Placement, Rank, place
@@ -89,6 +90,14 @@ class _Part:
         """Where it stands in the stack file."""
         return f"$.roles.{self.role}" if self.role else "$.engine"
 
+    def variables(self) -> dict[str, str]:
+        """The `$.path` of each variable that the stack file gives."""
+        role = next((one for one in self.whole.roles if one.name == self.role), None)
+        return {
+            **{name: f"$.engine.env.{name}" for name in self.whole.env},
+            **{name: f"{self.place}.env.{name}" for name in (role.env if role else ())},
+        }
+
     def of(self, option: str) -> str:
         """The `$.path` that an option of the rendered command comes from."""
         role = next((one for one in self.whole.roles if one.name == self.role), None)
@@ -142,7 +151,8 @@ def _subject(it: _Part, ranks: list[Rank], placed: Placement) -> tuple[Subject, 
         slots=len(ranks) if mpi else None,
         commanded=False,
     )
-    return subject, list(_written(it, read))
+    variables = (finding.problem for finding in environment_findings(table, it.variables()))
+    return subject, [*_written(it, read), *variables]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

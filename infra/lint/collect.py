@@ -1,13 +1,16 @@
 """The commands of a script are sorted: engines' launches, files that are written, and the rest."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from types import MappingProxyType
 
 from infra.flags.words import Token
 from infra.lint import pins
 from infra.lint.around import image_of, with_words
 from infra.lint.document import Around, Found, Launch, Other, Pin, Written
+from infra.lint.scope import MAX_EXPORTED
 from infra.lint.shell import Script, Simple
 from infra.lint.signature import NOT_RUN, base, find, implied, mentions
 
@@ -91,9 +94,20 @@ class Collector:
 
     def _launch(self, found: Found, before: Sequence[Token], command: Simple, script: Script) -> None:
         env = {**({} if self.overflow else dict(script.scope.env())), **command.env}
-        self._keep(found, with_words(before, self.around), env, (command.line, command.end_line))
+        seen = {
+            **({} if self.overflow else dict(islice(script.scope.exported.items(), MAX_EXPORTED))),
+            **command.env_lines,
+        }
+        self._keep(found, with_words(before, self.around), env, (command.line, command.end_line), seen)
 
-    def _keep(self, found: Found, around: Around, env: dict[str, str], lines: tuple[int, int]) -> None:
+    def _keep(
+        self,
+        found: Found,
+        around: Around,
+        env: dict[str, str],
+        lines: tuple[int, int],
+        env_lines: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.words_taken += len(found.words)
         deep = any(token.text.startswith("-") and token.text.count(".") > MAX_DOTS for token in found.words)
         if len(self.launches) >= MAX_LAUNCHES or self.words_taken > MAX_WORDS or deep:
@@ -107,6 +121,7 @@ class Collector:
                 start_line=min(lines[0], line),
                 end_line=max(lines[1], line),
                 env={**env, **around.env},
+                env_lines=env_lines,
                 around=around,
                 block=self.block,
                 flat=self.flat,

@@ -48,6 +48,8 @@ class Launch:
     start_line: int
     end_line: int
     env: Mapping[str, str] = field(default_factory=dict)
+    env_lines: Mapping[str, int] = field(default_factory=dict)
+    """The lines of variables that are exported or stand before the command, known values or not."""
     around: Around = field(default_factory=Around)
     block: int = 0
     """Which of the document's scripts it stands in."""

@@ -10,7 +10,7 @@ from infra.flags.check import Checked, check, corrected
 from infra.flags.finding import Finding
 from infra.flags.table import FlagTable
 from infra.flags.words import Token
-from infra.lint import between, slips
+from infra.lint import beside, between, slips
 from infra.lint import choice as choices
 from infra.lint.choice import Choice
 from infra.lint.document import Document, Launch
@@ -114,9 +114,13 @@ def _held(of: _Read, launch: Launch, wanted: str | None, release: str | None) ->
     held_to = main.meant or own.table or main.table
     subject = of_command(checked, _context(of, launch, engine, held_to)) if checked and name in _MAIN else None
     found = list(checked.findings) if checked else []
+    second = tables.load(name, own.other) if not own.exact and own.other else None
     if checked and not own.exact:
-        other = _checked(of, tables.load(name, own.other), launch, arguments) if own.other else None
+        other = _checked(of, second, launch, arguments) if second else None
         found = list(between.findings(name, own, checked, other))
+    if checked and table:
+        found += beside.variables(table, second, launch)
+        found += beside.configuration(table, checked, of.files, document.files)
     found += findings(subject) if subject else []
     return _Held(
         launch=launch,

@@ -33,7 +33,8 @@ class Scope:
 
     frames: list[dict[str, Variable]] = field(default_factory=lambda: [{}])
     blocks: list[Block] = field(default_factory=list)
-    exported: dict[str, None] = field(default_factory=dict)
+    exported: dict[str, int] = field(default_factory=dict)
+    """The line in which each was exported last."""
 
     def __contains__(self, name: str) -> bool:
         return any(name in frame for frame in self.frames)

@@ -29,6 +29,7 @@ class Simple:
     line: int
     end_line: int
     env: dict[str, str] = field(default_factory=dict)
+    env_lines: dict[str, int] = field(default_factory=dict)
     document: str | None = None
     """What its standard input is, where the text says that: a here-document."""
     document_line: int = 0
@@ -280,6 +281,7 @@ class _Reading:
             line=lines[0],
             end_line=lines[1],
             env={name: token.text for name, token in assigned.items() if token.known},
+            env_lines={name: token.line for name, token in assigned.items()},
             document=document,
             document_line=document_line,
             writes=writes,
@@ -323,12 +325,14 @@ class _Reading:
                 self._assign(word, {}, only=True)
             name = found[1] if found else word.plain
             if tokens[0].text == "export" and re.fullmatch(r"[A-Za-z_]\w*", name):
-                self.script.scope.exported[name] = None
+                self.script.scope.exported[name] = word.line
 
     def _forget(self, tokens: tuple[Token, ...]) -> None:
         for token in tokens[1:]:
             if re.fullmatch(r"[A-Za-z_]\w*", token.text):
                 self.script.scope.put(token.text, None)
+                if tokens[0].text == "unset":
+                    self.script.scope.exported.pop(token.text, None)
 
 
 def _text(text: str, word: Word) -> Piece:

@@ -3,24 +3,25 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from infra.flags.config_file import MOVED
 from infra.rules.rule import TRTLLM, Breach, Rule
 from infra.rules.subject import Subject
 
-RENAMED: Mapping[str, str] = {
-    "cuda_graph_config.padding_enabled": "enable_padding",
-    "use_cuda_graph": "cuda_graph_config",
-    "cuda_graph_padding_enabled": "cuda_graph_config.enable_padding",
-    "cuda_graph_batch_sizes": "cuda_graph_config.batch_sizes",
-    "cuda_graph_max_batch_size": "cuda_graph_config.max_batch_size",
-}
-"""Keys of older releases, and what they are now."""
+GONE = (
+    "cuda_graph_config.padding_enabled",
+    "use_cuda_graph",
+    "cuda_graph_padding_enabled",
+    "cuda_graph_batch_sizes",
+    "cuda_graph_max_batch_size",
+)
+"""Those of the keys that moved which no release has since."""
 
 
 def _place(s: Subject, path: Sequence[str]) -> str:
     """The line of a key in the file's text, where that is known; else where the file begins."""
     first = re.fullmatch(r"line ([0-9]+)", s.config_place)
     if not first or not path:
-        return s.config_place
+        return ".".join((s.config_place, *path)) if s.config_place.startswith("$") else s.config_place
     key = re.compile(rf"[ \t]*(?:- )?[\"']?{re.escape(path[-1])}[\"']?[ \t]*:")
     lines = (n for n, line in enumerate(s.config_text.split("\n")) if key.match(line))
     return f"line {int(first[1]) + next(lines, 0)}"
@@ -39,7 +40,7 @@ def _keys(s: Subject) -> Iterator[Breach]:
         yield from _old_keys(s, s.config)
         return
     for fault in Reader(classes=table.classes).faults({"class": table.root}, s.config):
-        better = RENAMED.get(fault.where) or fault.better
+        better = MOVED.get(fault.where) or fault.better
         yield Breach(
             place=_place(s, fault.path),
             word=fault.path[-1] if fault.path else None,
@@ -52,7 +53,7 @@ def _keys(s: Subject) -> Iterator[Breach]:
 
 def _old_keys(s: Subject, config: Mapping[str, object]) -> Iterator[Breach]:
     """Keys that are gone for good, for a release whose classes are not known."""
-    for path, better in RENAMED.items():
+    for path in GONE:
         value: object = config
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
@@ -61,8 +62,8 @@ def _old_keys(s: Subject, config: Mapping[str, object]) -> Iterator[Breach]:
                 place=_place(s, path.split(".")),
                 word=path.rpartition(".")[2],
                 found=path,
-                wanted=better,
-                fix=f"write {better}",
+                wanted=MOVED[path],
+                fix=f"write {MOVED[path]}",
             )
 
 

@@ -94,3 +94,12 @@ def test_amx_is_refused_on_machines_without_it(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         spec.parse("k2-ktransformers-amx", load_yaml(file), str(file), inventory=tmp_path)
     assert "$.engine.args.kt-method" in {p.where for p in caught.value.problems if p.level == "error"}
+
+
+def test_variables_and_keys_of_the_yaml_name_where_they_stand() -> None:
+    d = replace(read("dgx-h200"), env={"VLLM_USE_DEEP_GEM": "1"})
+    (found,) = (problem for problem in prove(d).problems if problem.rule == "environment-variable")
+    assert (found.level, found.where) == ("warning", "$.engine.env.VLLM_USE_DEEP_GEM")
+    d = replace(read("k2-trtllm-tp16"), config={"cuda_graph_config": {"padding_enabled": True}})
+    wheres = {problem.where for problem in prove(d).problems if problem.rule == "trtllm-yaml"}
+    assert wheres == {"$.engine.config.cuda_graph_config.padding_enabled"}

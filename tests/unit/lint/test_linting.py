@@ -186,3 +186,39 @@ def test_what_is_corrected_is_right(name: str, release: str | None) -> None:
         again = lint("\n".join(rows(command.corrected or ())), "run.sh", command.engine, command.release)
         assert [problem.token for problem in again.problems if problem.level == "error"] == []
         assert again.commands[0].argv == command.corrected
+
+
+EXPORTED = "export VLLM_USE_DEEP_GEM=1"
+VARIABLES: list[tuple[str, list[tuple[str, str | None]]]] = [
+    (f"{EXPORTED}\nvllm serve m\n", [("line 1", "VLLM_USE_DEEP_GEM")]),
+    ("export VLLM_USE_DEEP_GEM=$(f)\nvllm serve m\n", [("line 1", "VLLM_USE_DEEP_GEM")]),
+    (f"{EXPORTED}\nunset VLLM_USE_DEEP_GEM\nvllm serve m\n", []),
+    (f"{EXPORTED}\nvllm serve m\nvllm serve n\n", [("line 1", "VLLM_USE_DEEP_GEM")]),
+    ("\nVLLM_USE_DEEP_GEM=1 vllm serve m\n", [("line 2", "VLLM_USE_DEEP_GEM")]),
+    ("docker run -e VLLM_USE_DEEP_GEM=1 vllm/vllm-openai m\n", [("line 1", "VLLM_USE_DEEP_GEM")]),
+    ("export VLLM_USE_DEEP_GEMM=1 MINE=2\nvllm serve m\n", []),
+    (f"{EXPORTED}\npython -m sglang.launch_server --model-path m\n", []),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), VARIABLES)
+def test_variables_that_no_engine_reads_are_told_where_they_are_given(
+    text: str, expected: list[tuple[str, str | None]]
+) -> None:
+    assert problems(lint(text, "run.sh"), "environment-variable") == expected
+
+
+CONFIG = "cat > c.yaml <<EOF\nport: 8000\nswap-space: 4\neplb-config:\n  windw_size: 1\nEOF\n"
+WRITTEN: list[tuple[str, str, list[tuple[str, str | None]]]] = [
+    ("vllm", "vllm serve m --config c.yaml", [("line 3", "swap-space"), ("line 4", "eplb-config")]),
+    ("vllm", "vllm serve m --config other.yaml", []),
+    ("vllm", "vllm serve m", []),
+    ("sglang", "python -m sglang.launch_server --config c.yaml", [("line 3", "swap-space"), ("line 4", "eplb-config")]),
+]
+
+
+@pytest.mark.parametrize(("engine", "command", "expected"), WRITTEN)
+def test_the_file_of_config_is_held_as_options(
+    engine: str, command: str, expected: list[tuple[str, str | None]]
+) -> None:
+    assert problems(lint(f"{CONFIG}{command}\n", "run.sh", engine), "config") == expected
