@@ -21,7 +21,7 @@ def document(path: Path) -> str:
 
 
 def text(opened: BinaryIO, name: str) -> str:
-    """What an opened file or standard input has, and one character more than may be read. Raises InputError, OSError."""
+    """What an opened file or standard input has, as much as is taken and a little more. Raises InputError, OSError."""
     data = opened.read(4 * MAX_CHARACTERS + 1)
     if b"\0" in data:
         raise _wrong(name, "a binary file", "a text")
