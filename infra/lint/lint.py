@@ -227,7 +227,7 @@ def _known(words: Sequence[Token]) -> bool:
 
 def _command(one: _Held, around: Sequence[ScriptFinding]) -> LintedCommand:
     names = one.launch.found.names
-    own = [found for found in around if found.edit and found.subject is one.subject and one.subject is not None]
+    own = [found for found in around if found.edit and any(subject is one.subject for subject in found.subjects)]
     better: tuple[str, ...] | None = None
     if one.checked is not None:
         better = corrected(one.checked, one.words[names:], (*one.findings, *own))

@@ -1,9 +1,10 @@
 """Commands beside the servers: benchmarks, load balancers, tuning, requests; and servers that must agree."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
+from infra.flags.finding import Edit
 from infra.rules.distributions import installed, pinned
 from infra.rules.network import DEFAULT_PORTS
 from infra.rules.recognise import recognise
@@ -24,18 +25,40 @@ ADVISED = {
 
 def served(s: Subject) -> tuple[str, ...] | None:
     """The names under which a vLLM server takes requests; None where they are not known."""
-    if s.given("enable-lora") or "lora-modules" in s.options:
-        return None  # each adapter has a name of its own
+    own, adapters = _own_names(s), _adapters(s)
+    return None if own is None or adapters is None else (*own, *adapters)
+
+
+def _own_names(s: Subject) -> tuple[str, ...] | None:
     names = s.options.get("served-model-name")
     if names is not None:
-        listed = (names,) if isinstance(names, str) else names
-        known = isinstance(listed, tuple | list) and all(isinstance(name, str) for name in listed)
-        return tuple(str(name) for name in listed) if known and isinstance(listed, tuple | list) else None
-    model = s.asked_model
-    if model:
-        return (model,)
-    written = s.texts.get("model", "")
-    return (written,) if written.startswith(("/", "./", "~/")) else None
+        return _texts((names,) if isinstance(names, str) else names)
+    model = s.asked_model or (s.written_model if from_path(s) else "")
+    return (model,) if model else None
+
+
+def _adapters(s: Subject) -> tuple[str, ...] | None:
+    """The names of LoRA modules: `name=path` or JSON; None where they are loaded later, or not known."""
+    if "lora-modules" not in s.options:
+        return None if s.given("enable-lora") else ()
+    values = s.options["lora-modules"]
+    modules = values if isinstance(values, tuple | list) else (values,)
+    return _texts([one.get("name") if isinstance(one, Mapping) else _before_path(one) for one in modules])
+
+
+def _before_path(module: object) -> object:
+    found = re.match(r'\s*\{.*"name"\s*:\s*"([^"]+)"|([^={]+)=', module) if isinstance(module, str) else None
+    return (found[1] or found[2]) if found else None
+
+
+def _texts(values: object) -> tuple[str, ...] | None:
+    known = isinstance(values, tuple | list) and all(isinstance(one, str) for one in values)
+    return tuple(map(str, values)) if known and isinstance(values, tuple | list) else None
+
+
+def from_path(s: Subject) -> bool:
+    """Whether the server was started from a folder, whose path is its name then."""
+    return s.written_model.startswith(("/", "./", "../", "~/"))
 
 
 def _option(words: tuple[str, ...], *names: str) -> str:
@@ -80,18 +103,33 @@ def _other_name(script: Script) -> Iterator[Flaw]:
         return
     known = {name for several in names for name in several or ()}
     for asked, place, word in _asked(script):
-        if asked in known:
+        meant = [] if asked in known else _meant(asked, [s for s in servers if from_path(s)])
+        if not meant:
             continue
-        server = next((s for s in servers if "served-model-name" not in s.options), None)
+        unnamed = tuple(s for s in meant if "served-model-name" not in s.options)
+        has = sorted({name for s in meant for name in served(s) or ()})
         yield Flaw(
             place=place,
             word=word,
             found=f"requests for {asked}",
-            wanted=f"a name that is served: {', '.join(sorted(known))}",
-            fix=f"add --served-model-name {asked} to vllm serve" if server else f"ask for {min(known)}",
-            subject=server,
-            edit=server.edit(add=(("--served-model-name", asked),)) if server else None,
+            wanted=f"a name that is served: {', '.join(has)}",
+            fix=f"add --served-model-name {asked} to vllm serve" if unnamed else f"ask for {has[0]}",
+            subjects=unnamed,
+            edit=Edit(add=(("--served-model-name", asked),)) if unnamed else None,
         )
+
+
+def _meant(asked: str, servers: list[Subject]) -> list[Subject]:
+    """The servers that a request is for: those of its model, or the one that there is."""
+    if len({s.written_model for s in servers}) == 1:
+        return servers
+    model = recognise(asked)
+    last = asked.rpartition("/")[2].lower()
+    return [
+        s
+        for s in servers
+        if (s.model == model if model and s.model else s.written_model.rpartition("/")[2].lower() == last)
+    ]
 
 
 def _bench_extra(script: Script) -> Iterator[Flaw]:
@@ -282,7 +320,7 @@ def _same_port(script: Script) -> Iterator[Flaw]:
                 found=f"port {port} for two servers on the GPUs of one machine",
                 wanted="a port for each",
                 fix=f"add --port {port + 1}",
-                subject=s,
+                subjects=(s,),
                 edit=s.edit("port", add=(("--port", str(port + 1)),)),
             )
 

@@ -43,8 +43,8 @@ class Flaw:
     fix: str | None = None
     word: str | None = None
     """What of the command is wrong, as it is written."""
-    subject: Subject | None = None
-    """The command that `edit` changes."""
+    subjects: tuple[Subject, ...] = ()
+    """The commands that `edit` changes."""
     edit: Edit | None = None
 
 
@@ -52,8 +52,8 @@ class Flaw:
 class ScriptFinding(Finding):
     """A finding about a document."""
 
-    subject: Subject | None = None
-    """The one of the script's subjects whose words `edit` changes."""
+    subjects: tuple[Subject, ...] = ()
+    """Those of the script's subjects whose words `edit` changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,5 +83,5 @@ class ScriptRule:
                     source=self.source,
                 ),
                 edit=flaw.edit,
-                subject=flaw.subject,
+                subjects=flaw.subjects,
             )

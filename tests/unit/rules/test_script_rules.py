@@ -11,6 +11,8 @@ from tests.unit.rules.subjects import subject
 
 SERVE = subject("vllm", "0.19.1", "/models/kimi-k2.5 --trust-remote-code")
 NAMED = subject("vllm", "0.19.1", "/models/kimi-k2.5 --trust-remote-code --served-model-name moonshotai/Kimi-K2.5")
+LORA = subject("vllm", "0.19.1", """/m --enable-lora --lora-modules a=/a '{"name": "c", "path": "/c"}'""")
+OTHER = subject("vllm", "0.19.1", "/models/other")
 BENCH = "vllm bench serve --model moonshotai/Kimi-K2.5 --dataset-name hf"
 CURL = """curl http://a:8000/v1/chat/completions -d '{"model": "moonshotai/Kimi-K2.5", "messages": []}'"""
 DOWNLOAD = "huggingface-cli download moonshotai/Kimi-K2.5 --local-dir /m --local-dir-use-symlinks False"
@@ -103,7 +105,22 @@ CASES: tuple[tuple[str, Script, Script], ...] = (
     (
         "served-model-name",
         script(BENCH, subjects=(SERVE,)),
-        script(BENCH, subjects=(subject("vllm", "0.19.1", "/m --enable-lora --lora-modules a=/a"),)),
+        script(BENCH, subjects=(subject("vllm", "0.19.1", "/m --enable-lora"),)),
+    ),
+    (
+        "served-model-name",
+        script("vllm bench serve --model b", subjects=(LORA,)),
+        script("vllm bench serve --model a", "vllm bench serve --model c", subjects=(LORA,)),
+    ),
+    (
+        "served-model-name",
+        script(BENCH, subjects=(SERVE, OTHER)),
+        script("vllm bench serve --model other/Model", BENCH, subjects=(NAMED, OTHER)),
+    ),
+    (
+        "served-model-name",
+        script(BENCH, subjects=(subject("vllm", "0.19.1", "/m --served-model-name k"),)),
+        script(BENCH, subjects=(subject("vllm", "0.19.1", "moonshotai/Kimi-K2-Instruct"),)),
     ),
     ("bench-extra", script("pip install vllm==0.19.1", BENCH), script("pip install 'vllm[bench]==0.19.1'", BENCH)),
     ("ktransformers-server", script(KT), script("pip install ktransformers==0.3.2", KT)),
@@ -149,10 +166,16 @@ def test_every_rule_has_a_case() -> None:
 
 def test_a_name_is_added_to_the_server_that_lacks_it() -> None:
     [found] = script_findings(script(BENCH, subjects=(SERVE,)))
-    assert found.subject is SERVE
+    assert found.subjects == (SERVE,)
     assert found.edit is not None
     assert found.edit.add == (("--served-model-name", "moonshotai/Kimi-K2.5"),)
     assert (found.problem.where, found.problem.token) == ("line 1", "--model")
+
+
+def test_a_name_is_added_to_every_server_of_the_model() -> None:
+    again = subject("vllm", "0.19.1", "/models/kimi-k2.5 --trust-remote-code --max-model-len 65536")
+    [found] = script_findings(script(BENCH, subjects=(SERVE, OTHER, again)))
+    assert [id(one) for one in found.subjects] == [id(SERVE), id(again)]
 
 
 def test_the_download_is_written_anew() -> None:
