@@ -1,4 +1,4 @@
-"""Words without a flag (`enroll HOST…`), which Invoke takes for names of tasks, as one option before it parses them."""
+"""What people type and Invoke reads otherwise, put right before it parses: `enroll HOST…` and `lint --help`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,18 @@ def accept(commands: Collection, task: str, option: str) -> None:
     core = getattr(program, "core", None)  # what Invoke has read so far; nothing where it is not Invoke that imports
     if core is not None:
         contexts = {str(context.name): context for context in commands.to_contexts()}
-        core.unparsed[:] = joined(core.unparsed, contexts, task, option)
+        words = joined(core.unparsed, contexts, task, option)
+        if asked := asked_for_help(words, contexts):
+            core[0].args["help"].value = asked  # as `invoke --help TASK` sets it
+            words = []
+        core.unparsed[:] = words
+
+
+def asked_for_help(words: Sequence[str], contexts: Mapping[str, ParserContext]) -> str:
+    """The task whose help is asked for, where it wants a word and would take `--help` for that one; else ""."""
+    if words and words[0] in contexts and contexts[words[0]].positional_args and {"--help", "-h"} & set(words):
+        return words[0]
+    return ""
 
 
 def joined(words: Sequence[str], contexts: Mapping[str, ParserContext], task: str, option: str) -> list[str]:

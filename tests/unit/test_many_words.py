@@ -4,7 +4,7 @@ import pytest
 from invoke.parser.context import ParserContext
 
 import tasks
-from tools.many_words import joined
+from tools.many_words import asked_for_help, joined
 
 CONTEXTS: dict[str, ParserContext] = {str(context.name): context for context in tasks.ns.to_contexts()}
 
@@ -27,3 +27,18 @@ CONTEXTS: dict[str, ParserContext] = {str(context.name): context for context in 
 )
 def test_joined(words: str, wanted: str) -> None:
     assert joined(words.split(), CONTEXTS, "enroll", "hosts") == wanted.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "task"),
+    [
+        ("lint --help", "lint"),
+        ("fit -h", "fit"),
+        ("flags.extract --help", "flags.extract"),
+        ("lint serve.sh", ""),
+        ("plan --help", ""),  # Invoke's own way does it
+        ("", ""),
+    ],
+)
+def test_help_of_a_task_that_wants_a_word(words: str, task: str) -> None:
+    assert asked_for_help(words.split(), CONTEXTS) == task
