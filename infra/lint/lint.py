@@ -19,7 +19,7 @@ from infra.lint.read import read
 from infra.lint.result import LintedCommand, LintResult
 from infra.rules import Context, Script, Step, Subject, findings, of_command, script_findings
 from infra.rules.distributions import installed
-from infra.rules.gpus import named_in
+from infra.rules.gpus import about_others, named_in
 from infra.rules.script import ScriptFinding
 
 ENGINES = ("vllm", "sglang", "sglang-kt", "kt-kernel", "trtllm")
@@ -36,6 +36,7 @@ class _Read:
     """Its commands that start no engine."""
     packages: Mapping[str, str]
     gpu: str | None
+    about_others: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +171,7 @@ def _context(of: _Read, launch: Launch, engine: str, release: str) -> Context:
         published=around.published,
         gpus_per_node=around.gpus_per_node,
         gpu=of.gpu,
+        about_others=of.about_others,
         ray_started=started or document.names_ray or None,
     )
 
@@ -196,6 +198,7 @@ def _with_surroundings(document: Document) -> _Read:
         steps=steps,
         packages=installed(steps),
         gpu=named_in(document.text),
+        about_others=about_others(document.text),
     )
 
 

@@ -41,6 +41,8 @@ class Context:
     """GPUs of the machine or the pod."""
     gpu: str | None = None
     """Its name where the document gives it."""
+    about_others: bool = False
+    """Whether the document is about CPUs or other makers' accelerators."""
     gpu_memory_gib: float | None = None
     cpu_flags: frozenset[str] | None = None
     cores: int | None = None
@@ -88,6 +90,7 @@ def of_command(checked: Checked, context: Context) -> Subject:
             nodes=around.nodes,
             gpus_per_node=_gpus(around, context),
             gpu=context.gpu or around.gpu,
+            about_others=context.about_others,
             gpu_memory_gib=context.gpu_memory_gib,
             cpu_flags=context.cpu_flags,
             cores=context.cores,

@@ -11,6 +11,10 @@ _BLACKWELL = re.compile(r"(?<![a-z0-9])g?b(?:100|200|300)(?![0-9])|rtx pro 6000|
 _OLDER = re.compile(
     r"(?<![a-z0-9])(?:a100|a800|a10|a6000|a40|l40s?|l4|v100|t4)(?![0-9a-z])|rtx ?[234]0[0-9]0", re.IGNORECASE
 )
+_OTHERS = re.compile(
+    r"(?<![A-Za-z0-9])(?:XPU|HPU|TPU|NPU|Gaudi|Ascend|Trainium|ROCm|MI[23]\d\dX?)(?![A-Za-z0-9])|VLLM_CPU_"
+    r"|VLLM_TARGET_DEVICE=(?!cuda)"
+)
 _KINDS = (("hopper", _HOPPER), ("blackwell", _BLACKWELL), ("older", _OLDER))
 
 
@@ -23,6 +27,11 @@ def named_in(text: str) -> str | None:
     """The GPU that a document is about: the first that it names, where all that it names are of one generation."""
     first = [found[0] for _, names in _KINDS if (found := names.search(text))]
     return first[0].upper() if len(first) == 1 else None
+
+
+def about_others(text: str) -> bool:
+    """Whether a document is about CPUs or accelerators of other makers, and names no GPU of the kinds known here."""
+    return bool(_OTHERS.search(text)) and not any(names.search(text) for _, names in _KINDS)
 
 
 def other_accelerator(subject: Subject) -> bool:

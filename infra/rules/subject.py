@@ -77,6 +77,8 @@ class Subject:
     nodes: int | None = None
     gpus_per_node: int | None = None
     gpu: str | None = None
+    about_others: bool = False
+    """Whether the document is about CPUs or other makers' accelerators, of which a node may have any number."""
     gpu_memory_gib: float | None = None
     cpu_flags: frozenset[str] | None = None
     cores: int | None = None

@@ -17,6 +17,8 @@ def _vllm_world(s: Subject) -> Iterator[Breach]:
     needs, nodes = vllm_gpus_a_node(s), s.count("nnodes", 1)
     if not s.commanded or needs is None or nodes is None or needs <= capacity(s):
         return
+    if s.about_others and s.gpus_per_node is None and s.text("distributed-executor-backend") == "mp":
+        return
     p = s.parallelism
     options: tuple[str, ...] = (*TENSOR, *PIPELINE)
     edit: Edit | None = None
@@ -37,6 +39,7 @@ def _vllm_world(s: Subject) -> Iterator[Breach]:
         )
         edit = s.edit("nnodes", add=missing)
         if s.ray_started:
+            fix = f"add --distributed-executor-backend ray, with ray installed; or {fix.partition(';')[0]}"
             edit = s.edit("nnodes", add=(("--distributed-executor-backend", "ray"),))
     yield Breach(options=options, found=f"{needs} GPUs wanted on one node", wanted=capacity_text(s), fix=fix, edit=edit)
 

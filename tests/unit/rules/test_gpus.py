@@ -3,7 +3,7 @@
 import pytest
 
 from infra.rules import Subject
-from infra.rules.gpus import generation, named_in
+from infra.rules.gpus import about_others, generation, named_in
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,18 @@ def test_generations(name: str, wanted: str) -> None:
 )
 def test_the_gpu_that_a_document_is_about(text: str, wanted: str | None) -> None:
     assert named_in(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("XPU platform supports tensor parallel inference", True),
+        ("VLLM_TARGET_DEVICE=cpu python setup.py", True),
+        ("on MI300X with ROCm", True),
+        ("VLLM_TARGET_DEVICE=cuda", False),
+        ("on H200, and on XPU", False),
+        ("Intel Xeon beside eight GPUs", False),
+    ],
+)
+def test_documents_about_other_makers(text: str, expected: bool) -> None:
+    assert about_others(text) is expected

@@ -21,6 +21,7 @@ K2 = "moonshotai/Kimi-K2-Instruct --trust-remote-code"
 S25 = "--model-path moonshotai/Kimi-K2.5 --trust-remote-code"
 S2 = "--model-path moonshotai/Kimi-K2-Instruct --trust-remote-code"
 KT = f"{S25} --kt-weight-path /w"
+MP = "--distributed-executor-backend mp"
 NODES = "--nnodes 2 --node-rank 0 --master-addr 10.0.0.1"
 DIST = "--nnodes 2 --node-rank 0 --dist-init-addr 10.0.0.1:5000"
 H200 = {"gpu": "NVIDIA H200"}
@@ -129,6 +130,9 @@ CASES = (
         f"{K2} -dp 16 --data-parallel-size-local 8 --data-parallel-address a",
         found="16 GPUs",
     ),
+    vllm("world-size", f"{K2} -tp 16 {MP}", f"{K2} -tp 8 {MP}"),
+    vllm("world-size", f"{K2} -tp 16", f"{K2} -tp 16 {MP}", around={"about_others": True}),
+    vllm("world-size", f"{K2} -tp 16 {MP}", f"{K2} -tp 8 {MP}", around={"about_others": True, "gpus_per_node": 8}),
     sglang("world-size", f"{S2} --tp 16", f"{S2} --tp 16 {DIST}"),
     sglang("world-size", f"{S2} --tp 16", f"{S2} --tp 16 --disaggregation-transfer-backend ascend"),
     sglang("world-size", f"{S2} --tp 8 --dp 8", f"{S2} --tp 8 --dp 8 --enable-dp-attention", found="64 GPUs"),
