@@ -317,7 +317,7 @@ def test_a_warning_is_in_both() -> None:
     ("price", "text"),
     [
         ("", "8 GPUs on 1 node; the fleet's file names no price_per_gpu_hour"),
-        ("2.5", "8 GPUs on 1 node x 2.50 = 20.00 an hour; 480.00 if it runs its whole time, 24:00:00."),
+        ("2.5", "8 GPUs on 1 node x 2.50 = 20.00 an hour; 480.00 if it runs its whole time, 24:00:00;"),
     ],
 )
 def test_what_it_costs(price: str, text: str) -> None:
