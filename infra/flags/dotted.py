@@ -14,6 +14,11 @@ from infra.flags.unknown import ambiguous_option, unknown_option
 from infra.flags.values import SIZE, Refusal, typed
 from infra.flags.words import UNKNOWN, RunTime, Value
 
+MAX_KEYS = 40
+"""In one option's name; each nests its value once more, and no configuration is half as deep."""
+MAX_BRACKETS = 200
+"""In the JSON after a dotted option; what has more is not followed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
@@ -50,6 +55,9 @@ def _merged(table: FlagTable, option: str, group: Sequence[Dotted], reading: Rea
         if one.value is None:
             found.append(_finding(as_given, found=f"{one.written} without a value", wanted="a value after it"))
             continue
+        if len(one.keys) > MAX_KEYS:
+            found.append(_too_deep(as_given, len(one.keys)))
+            continue
         _put(tree, one.keys, _leaf(table, one))
     replaced = [one for one in reading.given if one.name == name and not one.trouble]
     if replaced:
@@ -64,6 +72,15 @@ def _merged(table: FlagTable, option: str, group: Sequence[Dotted], reading: Rea
         )
     found += _faults(table, flag, group, given, tree)
     return Merged(given=given, value=_frozen(tree), findings=tuple(found))
+
+
+def _too_deep(given: Given, keys: int) -> Finding:
+    return _finding(
+        given,
+        found=f"{given.written[:40]}… with {keys} keys inside one another",
+        wanted=f"at most {MAX_KEYS}",
+        why="each dot nests the JSON once more, and Python's parser gives up on too many",
+    )
 
 
 def _old_level(table: FlagTable, one: Dotted, given: Given) -> Finding:
@@ -113,6 +130,8 @@ def _leaf(table: FlagTable, one: Dotted) -> object:
     text = one.value.text
     if one.adds:
         return [*text.split(",")]
+    if max(text.count("{"), text.count("[")) > MAX_BRACKETS:
+        return UNKNOWN
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -168,7 +168,7 @@ def _lora(table: FlagTable, text: str) -> tuple[Value, tuple[Refusal, ...]]:
         return text, ()
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         why = "" if not text.lstrip().startswith("{") else str(error)
         return text, (Refusal(found=describe(text), wanted='name=path, or {"name": ..., "path": ...}', why=why),)
     keys = set(value) if isinstance(value, dict) else set()

@@ -17,8 +17,6 @@ from infra.lint.signature import NOT_RUN, base, find, implied, mentions
 MAX_LAUNCHES = 500
 MAX_WORDS = 5000
 """Of all engine commands together; each word may be compared with every option that a release has."""
-MAX_DOTS = 40
-"""In an option's name, each of which nests its value once more."""
 MAX_OTHERS = 4000
 _SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ksh", "ash"})
 _FED = _SHELLS | {"ssh", "sbatch", "srun", "docker", "podman", "kubectl", "sudo", "env", "su", "pdsh", "salloc", "oc"}
@@ -109,8 +107,7 @@ class Collector:
         env_lines: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.words_taken += len(found.words)
-        deep = any(token.text.startswith("-") and token.text.count(".") > MAX_DOTS for token in found.words)
-        if len(self.launches) >= MAX_LAUNCHES or self.words_taken > MAX_WORDS or deep:
+        if len(self.launches) >= MAX_LAUNCHES or self.words_taken > MAX_WORDS:
             self.overflow = True
             return
         line = found.words[0].line

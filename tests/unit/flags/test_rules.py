@@ -261,3 +261,18 @@ def test_places_and_positions() -> None:
     assert (option.name, option.written, option.at, option.words) == ("--port", "--port", 1, 2)
     assert [one.problem.where for one in checked.findings] == ["line 4"]
     assert [one.text for one in checked.positionals] == ["M"]
+
+
+@pytest.mark.parametrize("keys", [41, 500, 20_000])
+def test_an_option_of_many_dots_is_refused_and_not_followed(keys: int) -> None:
+    found = read("vllm", "0.19.1", f"m --hf-overrides{'.a' * keys} 1 --hf-overrides.b 2")
+    [problem] = [one.problem for one in found.findings]
+    assert (problem.level, problem.wanted) == ("error", "at most 40")
+    assert [one.value for one in found.options] == [{"b": 2}] * 2
+
+
+def test_deep_json_is_read_to_a_bound() -> None:
+    deep = '{"a":' * 900 + "1" + "}" * 900
+    lists = "[" * 100_000
+    found = read("vllm", "0.19.1", f"m --hf-overrides.b '{deep}' --lora-modules {lists}")
+    assert [one.problem.token for one in found.findings] == ["--lora-modules"]
