@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).parents[1] / "models"
 _REPO = re.compile(r"^repo:[ \t]*['\"]?([^'\"\s#]+)", re.MULTILINE)
+_ALSO = re.compile(r"^also:[ \t]*\n((?:[ \t]+-.*\n)+)", re.MULTILINE)
+_ITEM = re.compile(r"^[ \t]+-[ \t]*['\"]?([^'\"\s#]+)", re.MULTILINE)
 FAMILIES = ("kimi-k2.5", "kimi-k2-thinking", "kimi-k2-instruct", "kimi-k2-base", "kimi-k2")
 """Beginnings of names, longest first: a quantised copy is of the family and is no model of the catalogue."""
 MAKERS = frozenset(
@@ -37,10 +39,11 @@ def catalogue(folder: Path = MODELS) -> dict[str, str]:
     """The names of models by their repository and its last part, in lower case."""
     found: dict[str, str] = {}
     for path in sorted(folder.glob("*.yaml")):
-        repo = _REPO.search(path.read_text(encoding="utf-8"))
-        if repo:
-            found[repo[1].lower()] = path.stem
-            found[repo[1].rpartition("/")[2].lower()] = path.stem
+        text = path.read_text(encoding="utf-8")
+        repo, also = _REPO.search(text), _ALSO.search(text)
+        for name in (*([repo[1]] if repo else ()), *(_ITEM.findall(also[1]) if also else ())):
+            for one in (name.lower(), name.rpartition("/")[2].lower()):
+                found.setdefault(one, path.stem)
     return found
 
 

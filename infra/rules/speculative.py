@@ -10,6 +10,12 @@ from infra.rules.subject import Subject
 _CONFIG = "vllm 0.19.1, vllm/config/speculative.py"
 _SGLANG = "sglang 0.5.9, sglang/srt/server_args.py: _handle_speculative_decoding"
 DRAFT_METHODS = ("eagle", "eagle3", "medusa", "mlp_speculator", "draft_model")
+LOOKUP_METHODS = ("ngram", "[ngram]", "ngram_gpu")
+EAGLE = ("EAGLE", "EAGLE3", "STANDALONE", "NEXTN")
+DRAFTLESS = frozenset(
+    {"gpt_oss", "llama", "llama4", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_vl_moe"}
+)
+"""Families whose checkpoints hold no layer to draft with."""
 OPTION = "speculative-config"
 
 
@@ -95,12 +101,12 @@ def _tokens(s: Subject) -> Iterator[Breach]:
             wanted="a number above 0",
             edit=s.rewritten(OPTION, num_speculative_tokens=3),
         )
-    drafted = config.get("method") in DRAFT_METHODS or "eagle" in _draft_name(s)
+    drafted = config.get("method") in (*DRAFT_METHODS, *LOOKUP_METHODS) or "eagle" in _draft_name(s)
     if "num_speculative_tokens" not in config and drafted and "speculative_token_tree" not in config:
         yield Breach(
             options=(OPTION,),
             found="no num_speculative_tokens",
-            wanted="the number of tokens that the draft proposes a step",
+            wanted="the number of tokens that are proposed a step",
             fix='add "num_speculative_tokens": 3',
             edit=s.rewritten(OPTION, num_speculative_tokens=3),
         )
@@ -153,12 +159,8 @@ def _async(s: Subject) -> Iterator[Breach]:
 
 def _no_draft(s: Subject) -> Iterator[Breach]:
     algorithm = s.text("speculative-algorithm")
-    kimi = _target(s).startswith("kimi")
-    if (
-        algorithm in ("EAGLE", "EAGLE3", "STANDALONE", "NEXTN")
-        and "speculative-draft-model-path" not in s.options
-        and kimi
-    ):
+    bare = _target(s).startswith("kimi") or (s.model is not None and s.model.family in DRAFTLESS)
+    if algorithm in EAGLE and "speculative-draft-model-path" not in s.options and bare:
         yield Breach(
             options=("speculative-algorithm",),
             found=f"{algorithm} without a draft, for a model that has no MTP layer",
@@ -178,21 +180,33 @@ def _draft_alone(s: Subject) -> Iterator[Breach]:
         )
 
 
-def _chain(s: Subject) -> Iterator[Breach]:
-    steps, tokens = s.number("speculative-num-steps"), s.number("speculative-num-draft-tokens")
-    topk = s.number("speculative-eagle-topk")
-    if "speculative-algorithm" not in s.options:
+def _numbers(s: Subject) -> Iterator[Breach]:
+    if s.text("speculative-algorithm") not in EAGLE or s.given("speculative-adaptive"):
         return
-    partly = "speculative-num-steps" not in s.options and {"speculative-eagle-topk", "speculative-num-draft-tokens"} & (
-        s.options.keys()
-    )
-    if partly and s.text("speculative-algorithm") in ("EAGLE", "EAGLE3", "STANDALONE", "NEXTN"):
+    others = {"speculative-eagle-topk", "speculative-num-draft-tokens"}
+    if "speculative-num-steps" not in s.options and others & s.options.keys():
         yield Breach(
             options=("speculative-eagle-topk", "speculative-num-draft-tokens"),
             found="--speculative-eagle-topk or --speculative-num-draft-tokens without --speculative-num-steps",
             wanted="all three, or none",
             fix="add --speculative-num-steps",
         )
+    if "speculative-num-steps" in s.options and "speculative-eagle-topk" not in s.options:
+        yield Breach(
+            options=("speculative-num-steps",),
+            found="--speculative-num-steps without --speculative-eagle-topk",
+            wanted="all three numbers, or none",
+            why="SGLang compares the top-k with 1, and it is None",
+            fix="add --speculative-eagle-topk 1",
+            edit=s.edit(add=(("--speculative-eagle-topk", "1"),)),
+        )
+
+
+def _chain(s: Subject) -> Iterator[Breach]:
+    steps, tokens = s.number("speculative-num-steps"), s.number("speculative-num-draft-tokens")
+    topk = s.number("speculative-eagle-topk")
+    if "speculative-algorithm" not in s.options:
+        return
     if topk == 1 and steps is not None and tokens is not None and tokens != steps + 1:
         yield Breach(
             options=("speculative-num-draft-tokens",),
@@ -288,7 +302,7 @@ RULES: tuple[Rule, ...] = (
         name="draft-missing",
         engines=SGLANG,
         title="Eagle without a draft, for a model that has no layer to draft with",
-        why="only models with an MTP layer draft for themselves; Kimi-K2 and K2.5 have none",
+        why="only models with an MTP layer draft for themselves: Kimi-K2, K2.5, Llama and dense Qwen have none",
         source=f"{_SGLANG}; config.json: num_nextn_predict_layers 0",
         check=_no_draft,
     ),
@@ -302,11 +316,19 @@ RULES: tuple[Rule, ...] = (
         check=_draft_alone,
     ),
     Rule(
+        name="draft-numbers",
+        engines=SGLANG,
+        title="some of the three numbers of speculative decoding, and not the others",
+        why="SGLang asserts that all three are given or none",
+        source=_SGLANG,
+        check=_numbers,
+    ),
+    Rule(
         name="draft-chain",
         engines=SGLANG,
         level="warning",
-        title="numbers of speculative decoding that don't go together",
-        why="SGLang asserts that all three are given or none",
+        title="more or fewer draft tokens than a chain of that many steps has",
+        why="SGLang sets them itself",
         source=_SGLANG,
         check=_chain,
     ),

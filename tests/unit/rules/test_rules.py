@@ -53,7 +53,8 @@ def spec(**keys: object) -> str:
     return f"--speculative-config '{json.dumps(keys)}'"
 
 
-CHAIN = "--speculative-algorithm EAGLE3 --speculative-draft-model-path /d --speculative-num-steps 3"
+EAGLE3_DRAFT = "--speculative-algorithm EAGLE3 --speculative-draft-model-path /d"
+CHAIN = f"{EAGLE3_DRAFT} --speculative-num-steps 3"
 EAGLE = {"model": "lightseekorg/kimi-k2.5-eagle3-mla", "method": "eagle3", "num_speculative_tokens": 3}
 
 CASES = (
@@ -367,6 +368,8 @@ CASES = (
         f"{K25} -tp 8 {spec(**EAGLE, draft_tensor_parallel_size=4)}",
         f"{K25} -tp 8 {spec(**EAGLE, draft_tensor_parallel_size=1)}",
     ),
+    vllm("draft-tokens", f"{K25} {spec(method='ngram')}", f"{K25} {spec(method='ngram', num_speculative_tokens=3)}"),
+    vllm("heads-divisible", "deepseek-ai/DeepSeek-R1 -tp 7", "deepseek-ai/DeepSeek-R1 -tp 8"),
     vllm(
         "prompt-lookup",
         f"{K25} {spec(method='ngram', num_speculative_tokens=3, prompt_lookup_min=5, prompt_lookup_max=3)}",
@@ -386,6 +389,17 @@ CASES = (
         "draft-alone",
         f"{S25} --speculative-draft-model-path lightseekorg/kimi-k2.5-eagle3",
         f"{S25} --speculative-algorithm EAGLE3 --speculative-draft-model-path lightseekorg/kimi-k2.5-eagle3",
+    ),
+    sglang(
+        "draft-missing",
+        "--model-path meta-llama/Llama-3.1-8B-Instruct --speculative-algorithm EAGLE3",
+        "--model-path meta-llama/Llama-3.1-8B-Instruct --speculative-algorithm NGRAM",
+    ),
+    sglang("draft-numbers", f"{S25} {CHAIN}", f"{S25} {CHAIN} --speculative-eagle-topk 1"),
+    sglang(
+        "draft-numbers",
+        f"{S25} {EAGLE3_DRAFT} --speculative-num-draft-tokens 4",
+        f"{S25} {EAGLE3_DRAFT}",
     ),
     sglang(
         "draft-chain",
