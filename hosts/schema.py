@@ -1,6 +1,5 @@
 """Strict, bounded reading of YAML: every problem is kept with its `$.path`, unknown keys name the nearest valid one."""
 
-import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,9 @@ import yaml
 
 from hosts.errors import InputError
 from hosts.problem import Problem
+from hosts.words import describe, nearest
+
+__all__ = ["MAX_FILE_BYTES", "Reader", "describe", "load_yaml", "nearest", "parse_yaml"]
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 64
@@ -213,17 +215,3 @@ class Reader:
         """Raises InputError where any problem is an error."""
         if any(problem.level == "error" for problem in self.problems):
             raise InputError(self.problems, what)
-
-
-def describe(value: object) -> str:
-    """A value as an error message shows it."""
-    if value is None:
-        return "nothing"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def nearest(word: str, choices: "tuple[str, ...] | list[str]") -> str | None:
-    """The closest valid name, None where none is close."""
-    found = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return found[0] if found else None

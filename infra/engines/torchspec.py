@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
-from hosts.schema import describe, nearest
+from hosts.words import describe, nearest
 from infra import paths
 from infra.command import Command, Word
 from infra.deployment import Argument, Deployment

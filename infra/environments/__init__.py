@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from hosts.schema import nearest
 from hosts.state import fingerprint
+from hosts.words import nearest
 
 FOLDER = Path(__file__).parent
 TOOLS = "py-rattler"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from hosts.problem import Problem
-from hosts.schema import describe
+from hosts.words import describe
 from infra.deployment import Argument
 from infra.flags.check import check
 from infra.flags.table import Flag, FlagTable, render

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hosts.schema import describe
+from hosts.words import describe
 from infra.flags.near import nearest_name, nearest_value
 from infra.flags.replaced import KEYS
 from infra.flags.table import Key, Nested, Shape

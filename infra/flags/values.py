@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hosts.schema import describe
+from hosts.words import describe
 from infra.flags.near import nearest_value
 from infra.flags.replaced import VALUES
 from infra.flags.shapes import Fault, Reader, within

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from hosts.schema import nearest
+from hosts.words import nearest
 from infra import model as models
 from infra import precision as precisions
 from infra.deployment import Parallelism

@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from hosts.schema import nearest
+from hosts.words import nearest
 from infra.flags import table as tables
 from infra.lint.lint import ENGINES
 from infra.lint.read import MAX_CHARACTERS

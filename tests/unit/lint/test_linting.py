@@ -1,6 +1,8 @@
 """Commands are held against the right engine's right release, and answers have their fixed shape."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -222,3 +224,12 @@ def test_the_file_of_config_is_held_as_options(
     engine: str, command: str, expected: list[tuple[str, str | None]]
 ) -> None:
     assert problems(lint(f"{CONFIG}{command}\n", "run.sh", engine), "config") == expected
+
+
+def test_yaml_is_not_loaded_before_a_document_has_some() -> None:
+    script = (
+        "import sys; from infra.lint.lint import lint; lint('vllm serve m', 'run.sh'); print('yaml' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+    )
