@@ -72,10 +72,15 @@ def cut(text: str, name: str) -> tuple[Block, ...]:
     if flat.is_flat(text):
         return tuple(_flat(text))
     rows = text.split("\n")
-    if suffix in _PROSE or any(map(_begins_code, rows)):
+    if suffix in _PROSE or has_code(text):
         return tuple(_markdown(rows))
     kind = _sniffed(text)
     return _shell(text) if kind == "shell" else (Block(kind=kind, text=text),)
+
+
+def has_code(text: str) -> bool:
+    """Whether it is prose with code blocks in it."""
+    return any(map(_begins_code, text.split("\n")))
 
 
 def _begins_code(row: str) -> bool:

@@ -1,5 +1,6 @@
 """A document of any kind people keep launch lines in, read into its commands."""
 
+from dataclasses import replace
 from itertools import islice
 
 from hosts.errors import InputError
@@ -7,7 +8,7 @@ from hosts.problem import Problem
 from infra.flags.words import Token
 from infra.lint import pins, unit_file
 from infra.lint.around import directives
-from infra.lint.blocks import Block, cut
+from infra.lint.blocks import Block, cut, has_code
 from infra.lint.collect import Collector
 from infra.lint.container_file import ContainerFile
 from infra.lint.document import Around, Document
@@ -69,6 +70,10 @@ def _read_manifest(block: Block, collector: Collector, script: Script) -> None:
     from infra.lint.manifest import Manifest  # noqa: PLC0415 - YAML is loaded where there is some
 
     def shell(text: str, line: int, around: Around) -> None:
+        if has_code(text):
+            for inside in cut(text, ".md"):
+                _read(replace(inside, line=line + inside.line - 1), collector, script)
+            return
         if mentions(text) or (around.image and text.lstrip().startswith("-")):
             collector.around = around
             start = len(collector.launches)

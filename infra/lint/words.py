@@ -1,6 +1,7 @@
 """Words of a shell text: quotes, escapes, expansions and arrays, each read to its end in one pass."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -146,10 +147,8 @@ class WordReader:
             return False
         if char == "\\":
             return self._escape(pieces)
-        if char == "'":
-            self._single(pieces)
-        elif char == '"':
-            self._double(pieces)
+        if char in "'\"":
+            self._quote(pieces)
         elif char == "`":
             self._backticks(pieces, quoted=False)
         elif char == "$":
@@ -173,6 +172,27 @@ class WordReader:
         self.at = min(at + 2, len(text))
         pieces.append(Piece(kind="text", text=text[at + 1 : at + 2] or "\\", quoted=True, line=self.line))
         return True
+
+    def _is_apostrophe(self, pieces: Sequence[Piece]) -> bool:
+        """Whether a quote in the middle of a word of prose stands there, which another one far below would close."""
+        before, at = pieces[-1] if pieces else None, self.at
+        if before is None or before.kind != "text" or before.quoted or not before.text[-1:].isalnum():
+            return False
+        if pieces[0].text.startswith("-") or any("=" in piece.text for piece in pieces):
+            return False
+        following = self.text[at + 1 : at + 2]
+        end = self.text.find("\n", at)
+        return (following.isalnum() or following.isspace()) and 0 <= end < self.text.find(self.text[at], at + 1)
+
+    def _quote(self, pieces: list[Piece]) -> None:
+        if self._is_apostrophe(pieces):
+            self.notes.append(Note(kind="quote", line=self.line))
+            pieces.append(Piece(kind="text", text=self.text[self.at], line=self.line))
+            self.at += 1
+        elif self.text[self.at] == "'":
+            self._single(pieces)
+        else:
+            self._double(pieces)
 
     def _single(self, pieces: list[Piece]) -> None:
         end = self._closing("'", self.at + 1)

@@ -80,6 +80,22 @@ def test_one_line_of_input() -> None:
     assert found("vllm serve m --a") == [(1, "vllm serve m --a")]
 
 
+GUIDE = """model: m
+guide: |
+  What the checkpoint's maker says of `vllm serve m --x`:
+
+  ```bash
+  vllm serve m \\
+    --speculative-config '{"method": "mtp"}'
+  ```
+  It's enough.
+"""
+
+
+def test_prose_with_code_in_a_yaml_value() -> None:
+    assert found(GUIDE, "m.yaml") == [(6, 'vllm serve m --speculative-config {"method": "mtp"}')]
+
+
 def test_a_byte_order_mark() -> None:
     assert found("\ufeffvllm serve m", "run.sh") == [(1, "vllm serve m")]
 

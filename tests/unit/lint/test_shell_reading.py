@@ -83,6 +83,11 @@ WORDS: list[tuple[str, str, list[list[str]]]] = [
     ("here-document elsewhere", "ssh h bash -s <<'E'\nvllm serve m $X\nE", [serve("m", "$X!")]),
     ("here-document piped", "cat <<EOF | sh\nvllm serve m\nEOF", [serve("m")]),
     ("here-document to a file", "cat > x <<EOF\nvllm serve m\nEOF", []),
+    ("an apostrophe above", "the checkpoint's own:\nvllm serve m --x '{\"a\": 1}'", [serve("m", "--x", '{"a": 1}')]),
+    ("a plural's apostrophe", "the models' own:\nvllm serve m --x 'a b'", [serve("m", "--x", "a b")]),
+    ("inches", "a 5\" disk:\nvllm serve m --x \"a b\"", [serve("m", "--x", "a b")]),
+    ("a quote over lines", "vllm serve m --x='a\nb' --y", [serve("m", "--x=a\nb", "--y")]),
+    ("a word that has quotes", "A=it'\n's\nvllm serve m -c'a\nb' $A", [serve("m", "-ca\nb", "it", "s")]),
     ("output of a command", "x=$(vllm serve m)", [serve("m")]),
 ]  # fmt: skip
 
