@@ -67,13 +67,15 @@ def _programs(script: Script, name: str) -> Iterator[tuple[Step, int]]:
 
 def _hub_cli(script: Script) -> Iterator[Flaw]:
     asked = installed(script.steps)
-    if not BRINGS_HUB & asked.keys() or _hub_at_most(asked):
+    newest = _hub_at_most(asked)
+    if not BRINGS_HUB & asked.keys() or (newest and key(newest) < key("1.0")):
         return
+    kept = f"huggingface_hub {newest}" if newest else "nothing that keeps huggingface_hub below 1.0"
     for step, words in _downloads(script):
         yield Flaw(
             place=step.place,
             word="huggingface-cli",
-            found="huggingface-cli, and nothing that keeps huggingface_hub below 1.0",
+            found=f"huggingface-cli, and {kept}",
             wanted="hf",
             fix=f"write {' '.join(_modern(words))}",
         )
@@ -103,7 +105,8 @@ def _modern(words: Sequence[str]) -> Iterator[str]:
 def _hub_cli_old(script: Script) -> Iterator[Flaw]:
     asked = installed(script.steps)
     newest = _hub_at_most(asked)
-    if (newest and key(newest) < key("0.34")) or (not newest and BRINGS_HUB & asked.keys()):
+    told = not (key("0.34") <= key(newest) < key("1.0")) if newest else bool(BRINGS_HUB & asked.keys())
+    if told:
         return
     for step, words in _downloads(script):
         yield Flaw(

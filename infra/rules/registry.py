@@ -10,6 +10,7 @@ from infra.rules import (
     network,
     packages,
     parallel,
+    programs,
     sglang,
     speculative,
     trtllm,
@@ -34,6 +35,7 @@ GROUPS: tuple[tuple[str, tuple[Rule, ...] | tuple[ScriptRule, ...]], ...] = (
     ("Network", network.RULES),
     ("Packages of a command", packages.RULES),
     ("Packages of a document", packages.SCRIPT_RULES),
+    ("Programs of a document", programs.SCRIPT_RULES),
     ("Documents", documents.SCRIPT_RULES),
 )
 """All rules by the heading under which docs/rules.md lists them."""

@@ -53,6 +53,23 @@ CASES: tuple[tuple[str, Script, Script], ...] = (
         script("pip install 'huggingface_hub<0.34'", DOWNLOAD),
     ),
     (
+        "huggingface-cli",
+        script("pip install vllm==0.19.1 huggingface_hub==1.0.1", DOWNLOAD),
+        script("pip install vllm==0.19.1 huggingface_hub==1.0.1", "hf download a/b"),
+    ),
+    ("engine-command", script("vllm server Qwen/Qwen3-8B --port 8000"), script("vllm chat --url http://h:8000")),
+    ("engine-command", script("nohup sglang launch --model-path m --tp 8"), script("docker exec vllm bash --port 1")),
+    (
+        "engine-module",
+        script("python -m sglang.launch_serve --model m"),
+        script("python -m sglang.bench_serving --model m"),
+    ),
+    (
+        "engine-module",
+        script("pip install vllm==0.33.0", "python -m vllm.entrypoints.api_server --model m"),
+        script("pip install vllm==0.19.1", "python -m vllm.entrypoints.api_server --model m"),
+    ),
+    (
         "huggingface-cli-deprecated",
         script("pip install sglang==0.5.9", DOWNLOAD),
         script("pip install sglang==0.5.9", "hf download a/b"),
