@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,8 +97,14 @@ class StageProvider:
         """Takes away what is no longer wanted, then converges; what was observed."""
         gone = wire.without(wire.stage_of(old), new["hosts"])
         gone = wire.claims_only(gone) if gone.keep else gone
-        if gone.hosts:
-            self._run(urn, gone, old, absent=True)
+        here = {host: resources for host, resources in gone.hosts.items() if host in new["hosts"]}
+        if here:
+            self._run(urn, replace(gone, hosts=here), old, absent=True)
+        for host in sorted({*gone.hosts} - {*here}):
+            try:
+                self._run(urn, replace(gone, hosts={host: gone.hosts[host]}), old, absent=True)
+            except Unreachable as error:  # a dead machine that was taken out of the fleet must not hold up the others
+                self._log("warning", f"{host}: no longer of the stack, and what is there stays: {error}", urn, False)
         observed = self.create(urn, new)
         self._unread.pop(urn, None)
         return observed

@@ -93,6 +93,28 @@ def test_an_unread_host_is_said_and_not_forgotten(
     project.run("destroy", "--yes", "--skip-preview")
 
 
+def test_a_dead_machine_that_left_the_fleet_holds_up_nobody(
+    project: Project, sshd: Sshd, start_sshd: Callable[[], Sshd], tmp_path: Path
+) -> None:
+    """A host that is gone from the fleet file and does not answer: `up` says what stays there, and goes on."""
+    other = start_sshd()
+    hosts = (sshd.host("a"), other.host("b", port=other.port, host_key=other.host_key))
+    (other.identity.parent / "authorized").write_text((sshd.identity.parent / "user.pub").read_text())
+    wanted = {"name": "one", "hosts": {h: [to_wire(File(path=f"{tmp_path}/{h}", content="x"))] for h in "ab"}}
+    project.want(fleet_of(*hosts, identity=sshd.identity), wanted)
+    project.run("up", "--yes", "--skip-preview")
+    other.process.terminate()
+    other.process.wait()
+    only = File(path=f"{tmp_path}/a", content="y")
+    project.want(fleet_of(hosts[0], identity=sshd.identity), stage("one", only))
+    shown = project.run("up", "--yes", "--skip-preview")
+    assert "b: no longer of the stack, and what is there stays" in shown
+    assert (tmp_path / "a").read_text() == "y"
+    assert "2 unchanged" in project.run("up", "--yes", "--skip-preview")
+    project.run("destroy", "--yes", "--skip-preview")
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_blocked_plan_reads_well(project: Project, sshd: Sshd, tmp_path: Path) -> None:
     """A requirement that is not met: found, wanted and fix in the diagnostics, no traceback, nothing written."""
     need = Requirement(name="driver", check="echo 470", wanted="570", fix="install driver 570")
