@@ -118,6 +118,19 @@ def _hub_cli_old(script: Script) -> Iterator[Flaw]:
         )
 
 
+def _hub_extra(script: Script) -> Iterator[Flaw]:
+    asked = installed(script.steps)
+    newest = _hub_at_most(asked)
+    if "huggingface-hub[cli]" in asked and (not newest or key(newest) >= key("1.0")):
+        yield Flaw(
+            place=_place_of(script, "huggingface-hub[cli]"),
+            word="huggingface_hub[cli]",
+            found=f"the extra cli of huggingface_hub {newest or 'of today'}",
+            wanted="huggingface_hub alone",
+            fix="leave [cli] out",
+        )
+
+
 def _hf_too_new(script: Script) -> Iterator[Flaw]:
     newest = _hub_at_most(installed(script.steps))
     if newest and key(newest) < key("0.34"):
@@ -237,6 +250,14 @@ SCRIPT_RULES: tuple[ScriptRule, ...] = (
         why="from 0.34 it says that it is deprecated and ignores --local-dir-use-symlinks; from 1.0 it is not there",
         source="huggingface_hub 0.34.4, 0.36.2: console scripts",
         check=_hub_cli_old,
+    ),
+    ScriptRule(
+        name="huggingface-hub-extra",
+        level="warning",
+        title="the extra cli of huggingface_hub 1.0 or newer",
+        why="the extra went with 1.0, whose own requirements bring the program hf: pip warns and goes on",
+        source="huggingface_hub 0.36.2, 1.0.1, 2.4.0: Provides-Extra",
+        check=_hub_extra,
     ),
     ScriptRule(
         name="hf",

@@ -131,7 +131,13 @@ DGX_H200 = (
     Command(
         name="download",
         written=f"pip install vllm==0.19.1\npip install 'huggingface_hub[cli]'\n{DOWNLOAD}",
-        problems=frozenset({("huggingface-cli", "huggingface-cli"), (FLAG, "--local-dir-use-symlinks")}),
+        problems=frozenset(
+            {
+                ("huggingface-cli", "huggingface-cli"),
+                ("huggingface-hub-extra", "huggingface_hub[cli]"),
+                (FLAG, "--local-dir-use-symlinks"),
+            }
+        ),
         corrected="pip install vllm==0.19.1\nhf download moonshotai/Kimi-K2.5 --local-dir ${MODEL_DIR}\n",
     ),
     Command(

@@ -80,6 +80,16 @@ CASES: tuple[tuple[str, Script, Script], ...] = (
         script("hf download a/b"),
     ),
     (
+        "huggingface-hub-extra",
+        script("pip install 'huggingface_hub[cli]'"),
+        script("pip install vllm==0.19.1 'huggingface_hub[cli]<1.0'"),
+    ),
+    (
+        "huggingface-hub-extra",
+        script("pip install -U Huggingface-Hub[cli]==1.0.1"),
+        script("pip install sglang==0.5.9 huggingface_hub[cli]"),
+    ),
+    (
         "hf",
         script("pip install huggingface_hub==0.30.0", "hf download a/b"),
         script("pip install huggingface_hub==0.34.0", "hf download a/b"),
