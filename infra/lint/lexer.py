@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from infra.lint.words import BROKEN, PLACEHOLDER, Note, Word, WordReader
+from infra.lint.words import BROKEN, PLACEHOLDER, REMARK, Note, Word, WordReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +104,11 @@ class Lexer(WordReader):
             self._continued = True
             self._jump(doubled.end())
             return True
-        lost, broken = _LOST_END.match(text, at), BROKEN.match(text, at)
+        lost, remark = _LOST_END.match(text, at), REMARK.match(text, at)
+        broken = remark or BROKEN.match(text, at)
         if not self._words or not (lost or broken):
             return False
-        self.notes.append(Note(kind="blank", line=self.line))
+        self.notes.append(Note(kind="remark" if remark else "blank", line=self.line))
         self._continued = True
         self.at = lost.end() if lost else broken.end() if broken else at
         if broken and self.at < len(text):

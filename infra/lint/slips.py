@@ -1,6 +1,6 @@
 """What a shell would not read as its writer meant it, as problems."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hosts.problem import Problem
 from infra.lint.document import Document, Launch
@@ -50,14 +50,33 @@ _TEXTS = {
 def of_launch(document: Document, launch: Launch) -> Iterator[Problem]:
     """The slips in the lines of one command."""
     lines = lines_of(launch)
+    remarks: list[int] = []
     for note in document.notes:
-        if note.line in lines and note.kind in _TEXTS:
+        if note.line in lines and note.kind == "remark":
+            remarks.append(note.line)
+        elif note.line in lines and note.kind in _TEXTS:
             yield _problem(note)
+    if remarks:
+        yield _of_remarks(sorted(set(remarks)))
 
 
 def lines_of(launch: Launch) -> set[int]:
     """The lines that a command stands in, those of its arrays included."""
     return {token.line for token in launch.found.words} | set(range(launch.start_line, launch.end_line + 1))
+
+
+def _of_remarks(lines: Sequence[int]) -> Problem:
+    """Comments after backslashes of one command: it is one habit, and is told once."""
+    several = f"lines {', '.join(map(str, lines[:-1]))} and {lines[-1]}" if len(lines) > 1 else f"line {lines[0]}"
+    return Problem(
+        rule="shell",
+        where=f"line {lines[0]}",
+        found=f"a comment after the backslash at the end of {several}",
+        wanted="the backslash as the last character of its line",
+        why="before anything but a line's end it joins no lines: the command ends there; what follows is not part of it",
+        fix=f"move the comments of {several} above the command",
+        source=_SOURCE,
+    )
 
 
 def _problem(note: Note) -> Problem:

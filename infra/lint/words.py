@@ -8,7 +8,7 @@ from typing import Literal
 MAX_DEPTH = 12
 """Substitutions inside one another; what lies deeper stays as it is written."""
 
-NoteKind = Literal["blank", "missing", "comment", "quote", "typographic", "cut", "doubled"]
+NoteKind = Literal["blank", "remark", "missing", "comment", "quote", "typographic", "cut", "doubled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,8 @@ class Note:
 
 _PLAIN = re.compile(r"[^\s\\'\"`$;&|()<>#{\u201c\u201d\u2018]+")
 _CURLY_END = re.compile(r"[\u201d\u201c\u2019\n]")
+REMARK = re.compile(r"\\(?:[ \t\u00a0]+#[^\n]*(?=\n|\Z)|#[^\n]*(?=\n[ \t]*--?[A-Za-z]))")
+"""A comment after the backslash that was to continue the line."""
 BROKEN = re.compile(r"\\[ \t\u00a0]+(?:#[^\n]*)?(?=\n|\Z)")
 PLACEHOLDER = re.compile(r"<[^\s<>&|;()'\"`$=][^<>\n;|&'\"`$]{0,80}>|\{[A-Za-z][A-Za-z0-9_. -]{0,60}\}")
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!_-]")
@@ -89,9 +91,9 @@ class WordReader:
             if char in "<>":
                 self.at += 1
                 continue
-            broken = BROKEN.match(self.text, self.at)
+            broken = REMARK.match(self.text, self.at) or BROKEN.match(self.text, self.at)
             if broken:
-                self.notes.append(Note(kind="blank", line=self.line))
+                self.notes.append(Note(kind="remark" if "#" in broken[0] else "blank", line=self.line))
                 self.at = broken.end()
                 continue
             word = self._word()
@@ -167,7 +169,7 @@ class WordReader:
             self.at = text.index("\n", at)
             self._step("\n")
             return self.at < len(text) and not text[self.at].isspace()
-        if BROKEN.match(text, at):
+        if BROKEN.match(text, at) or (not pieces and REMARK.match(text, at)):
             return False
         self.at = min(at + 2, len(text))
         pieces.append(Piece(kind="text", text=text[at + 1 : at + 2] or "\\", quoted=True, line=self.line))

@@ -132,6 +132,16 @@ def test_mended(text: str, found: str, token: str | None) -> None:
     assert corrected[-2] in ("--port", "--max-num-seqs", "--hf-overrides")
 
 
+def test_comments_after_backslashes_are_one_problem_of_the_command() -> None:
+    text = "vllm serve m \\ # big\n  --port 80 \\ # it's free\n  --max-num-seqs 8 \\# few\n  -tp 8\n"
+    result = lint(text, "run.sh")
+    assert problems(result) == [("line 1", None)]
+    assert result.problems[0].fix == "move the comments of lines 1, 2 and 3 above the command"
+    assert result.commands[0].corrected == (
+        "vllm", "serve", "m", "--port", "80", "--max-num-seqs", "8", "-tp", "8",
+    )  # fmt: skip
+
+
 def test_what_only_the_run_knows_is_never_wrong() -> None:
     text = (
         'vllm serve "$M" --tensor-parallel-size $TP --port ${P} --max-model-len "$(len)" $EXTRA_ARGS --dtype $D "$@"\n'
@@ -157,7 +167,7 @@ def test_text_fits_a_terminal() -> None:
     assert "kimi-k25-flat.md:1: error: --swap-space [flag]" in text
     assert "      --enable-ep-weight-filter \\\n" in text
     assert max(len(row) for row in text.split("\n") if not row.lstrip().startswith("--")) <= 100
-    assert text.endswith(" warnings\n")
+    assert text.endswith(" errors, 1 warning\n")
 
 
 QUOTED: list[tuple[tuple[str, ...], list[str]]] = [

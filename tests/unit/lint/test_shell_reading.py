@@ -99,7 +99,9 @@ def test_words(text: str, expected: list[list[str]]) -> None:
 
 SLIPS: list[tuple[str, str, list[tuple[str, int]]]] = [
     ("a blank after the backslash", "vllm serve m \\ \n  --a 1", [("blank", 1)]),
-    ("a comment after the backslash", "vllm serve m \\ # big\n  --a 1", [("blank", 1)]),
+    ("a comment after the backslash", "vllm serve m \\ # big\n  --a 1", [("remark", 1)]),
+    ("a comment right after it", "vllm serve m \\# it's big\n  --a 1", [("remark", 1)]),
+    ("a comment in an array", "A=(m \\ # big\n  --a 1\n)\nvllm serve ${A[@]} --a 1", [("remark", 1)]),
     ("two backslashes", "vllm serve m \\\\\n  --a 1", [("doubled", 1)]),
     ("no backslash", "vllm serve m \\\n  --a 1\n  --b 2", [("missing", 2)]),
     ("no backslash, an empty line", "vllm serve m \\\n\n  --b 2", [("missing", 2)]),
