@@ -1,11 +1,10 @@
 """Environment variables of an engine, held against those that the release reads."""
 
-import re
 from collections.abc import Iterator, Mapping
 
 from hosts.problem import Problem
 from infra.flags.finding import Finding
-from infra.flags.near import nearest_name
+from infra.flags.near import nearest_name, nearest_value
 from infra.flags.table import FlagTable, load, releases
 
 PREFIXES: Mapping[str, tuple[str, ...]] = {
@@ -47,9 +46,10 @@ def environment_findings(table: FlagTable, names: Mapping[str, str]) -> Iterator
 
 
 def _is_slip(name: str, near: str) -> bool:
-    """Whether the names differ by letters, not by a word: VLLM_PORTS, not VLLM_MODEL_PORT."""
-    words, others = re.split("_", name), re.split("_", near)
-    return len(words) == len(others) or "".join(words) == "".join(others)
+    """Whether the names differ by letters, not by a word: VLLM_PORTS, not VLLM_MODEL_PORT or VLLM_ROCM_PORT."""
+    words, others = name.split("_"), near.split("_")
+    close = (nearest_value(word, (other,)) for word, other in zip(words, others, strict=False))
+    return "".join(words) == "".join(others) or (len(words) == len(others) and all(close))
 
 
 def _elsewhere(table: FlagTable, name: str) -> str:

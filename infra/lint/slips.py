@@ -73,7 +73,7 @@ def _of_remarks(lines: Sequence[int]) -> Problem:
         where=f"line {lines[0]}",
         found=f"a comment after the backslash at the end of {several}",
         wanted="the backslash as the last character of its line",
-        why="before anything but a line's end it joins no lines: the command ends there; what follows is not part of it",
+        why="before anything but a line's end it joins no lines: the command ends there, without what follows",
         fix=f"move the comments of {several} above the command",
         source=_SOURCE,
     )

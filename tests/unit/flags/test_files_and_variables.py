@@ -56,6 +56,8 @@ VARIABLES: list[tuple[str, str, str, list[str | None]]] = [
     ("vllm", "0.19.1", "VLLM_HOST_IP", []),
     ("vllm", "0.19.1", "VLLM_USE_DEEP_GEM", ["did you mean VLLM_USE_DEEP_GEMM?"]),
     ("vllm", "0.19.1", "VLLM_MODEL_NAME", []),
+    ("vllm", "0.33.0", "VLLM_ROCM_VARIANT", []),
+    ("vllm", "0.33.0", "VLLM_ENABLE_CHUNKED_PROCESSING", []),
     ("vllm", "0.19.1", "CUDA_VISIBLE_DEVICES", []),
     ("vllm", "0.19.1", "SGLANG_X", []),
     ("vllm", "0.33.0", "VLLM_ATTENTION_BACKEND", ["write --attention-backend"]),
