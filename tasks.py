@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hosts.remote import Connections
     from hosts.state import Stage
     from infra.deployment import Deployment
+    from infra.lint.result import LintResult
     from infra.operate.secrets import SecretStore
 
 JSON = "print one JSON document on standard output and nothing else there"
@@ -80,7 +81,12 @@ def progress() -> Callable[[str, str], None]:
 
 
 def show(document: Mapping[str, object], text: str, json: bool) -> None:
-    """One of the two forms of a result."""
+    """One of the two forms of a result; a terminal that lacks a bar's blocks gets others."""
+    from infra.bars import shows
+
+    if not json and not shows(sys.stdout.encoding):
+        encoding = sys.stdout.encoding or "ascii"
+        text = text.translate(dict.fromkeys(map(ord, "▏▎▍▌▋▊▉█"), "#")).encode(encoding, "replace").decode(encoding)
     print(jsonlib.dumps(document, indent=1) if json else text)
 
 
@@ -159,6 +165,26 @@ def stack_of(stack: str) -> "Deployment":
     return choose.stack_of(stack)
 
 
+def adopted(found: "LintResult", stack: str) -> None:
+    """Writes the stack file that renders to a document's command. Raises InputError where that can't be."""
+    from hosts.fleet import NAME
+    from infra.lint.adopt import adopt
+    from tools.places import STACKS
+
+    path = STACKS / f"Pulumi.{stack}.yaml"
+    if path.exists():
+        raise InputError([Problem(where="--adopt", found=f"{stack}, which is there", wanted="a name of no stack yet")])
+    if not NAME.fullmatch(stack):
+        wanted = "small letters, digits and dashes, as in kimi-prod"
+        raise InputError([Problem(where="--adopt", found=repr(stack), wanted=wanted)])
+    write(path, adopt(found, stack))
+    print(
+        f"wrote {path.relative_to(ROOT)}; look at it, then: invoke plan -s {stack}; "
+        "before its first preview: python -m tools.stacks",
+        file=sys.stderr,
+    )
+
+
 def write(path: Path, text: str) -> None:
     """Writes a file whole or not at all. Raises InputError where that can't be."""
     new = path.with_name(f".{path.name}.new")
@@ -209,7 +235,7 @@ def enroll(
     accept_new: bool = False,
     json: bool = False,
 ) -> None:
-    """Read machines into a fleet file. Example: invoke enroll --fleet dgx --login 10.0.0.10 10.0.0.21 dgx2=10.0.0.22"""
+    """Read machines into a fleet file. Example: invoke enroll --fleet dgx --storage /shared dgx1=10.0.0.21"""
     from hosts import fleet as fleets
     from hosts.remote import Connections, fetch_host_key
     from infra.operate.enroll import enroll as read_machines
@@ -302,6 +328,7 @@ def bootstrap_cluster(
 def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> None:
     """Show what would run where, and whether it fits, without any network. Example: invoke plan -s dgx-h200"""
     from infra import spec, view
+    from infra.bars import shows
 
     with expected(json):
         name = stack or stack_of("").stack
@@ -312,8 +339,8 @@ def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> Non
             write(Path(html), plan_html(it))
             print(f"wrote {html}", file=sys.stderr)
         if json or not html:
-            ascii_only = (sys.stdout.encoding or "ascii").lower().replace("-", "") not in ("utf8", "utf16")
-            show(view.plan_json(it), "" if json else view.plan_text(it, ascii_only=ascii_only).rstrip(), json)
+            text = "" if json else view.plan_text(it, ascii_only=not shows(sys.stdout.encoding)).rstrip()
+            show(view.plan_json(it) if json else {}, text, json)
         if it.errors:
             raise Exit(code=Refused.exit_code)
 
@@ -336,29 +363,15 @@ def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str 
         only = asked.engine(engine)
         text = asked.text(sys.stdin.buffer, "standard input") if file == "-" else asked.document(Path(file))
         found = lint_text(text, file, only, asked.release(release, only))
-        show(found.to_json(), "" if json else found.text().rstrip(), json)
         if adopt:
-            from hosts.fleet import NAME
-            from infra.lint.adopt import adopt as stack_text
-            from tools.places import STACKS
-
-            path = STACKS / f"Pulumi.{adopt}.yaml"
-            if not NAME.fullmatch(adopt) or path.exists():
-                found_there = f"{adopt!r}, which is there already" if path.exists() else repr(adopt)
-                raise InputError(
-                    [
-                        Problem(
-                            where="--adopt", found=found_there, wanted=f"the name of a new stack, like {NAME.pattern}"
-                        )
-                    ]
-                )
-            write(path, stack_text(found, adopt))
-            print(f"wrote {path.relative_to(ROOT)}; look at it, then: invoke plan -s {adopt}", file=sys.stderr)
+            adopted(found, adopt)
+        show(found.to_json(), "" if json else found.text().rstrip(), json)
         if not found.ok:
             raise Exit(code=Refused.exit_code)
 
 
 @task(
+    auto_shortflags=False,
     help={
         "model": "MODEL: a name in infra/models, or the path of a config.json or of a model's folder",
         "engine": "vllm, sglang, sglang-kt, kt-kernel or trtllm",
@@ -371,16 +384,16 @@ def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str 
         "expert": "whole experts on each GPU",
         "decode_context": "decode-context-parallel size",
         "dtype": "auto, bfloat16, float16 or float32",
-        "quant": "as if the weights were quantised so: fp8-block, int4-g32, nvfp4, …; default: the model's own",
+        "quant": "as if the weights were quantised so: fp8-block, compressed-tensors-int4, nvfp4, …",
         "kv_dtype": "auto, fp8, bfloat16, …",
-        "max_model_len": "tokens of the longest sequence, 65536 or 64k; default: the model's own",
+        "max_model_len": "tokens of the longest sequence, 65536 or 64K; default: the model's own",
         "max_num_seqs": "sequences at once",
         "max_num_batched_tokens": "tokens of one step",
         "utilization": "vLLM's gpu-memory-utilization, SGLang's mem-fraction-static",
         "draft": "a draft model for speculation",
         "host_ram_gib": "memory of each node, for experts and offloading",
         "json": JSON,
-    }
+    },
 )
 def fit(
     _: Context,
@@ -406,7 +419,7 @@ def fit(
     host_ram_gib: float = 0.0,
     json: bool = False,
 ) -> None:
-    """Compute what a model needs of each GPU and host. Example: invoke fit kimi-k2.5 --gpus 8xh200 --kv-dtype fp8"""
+    """Compute what a model needs of each GPU and host. Example: invoke fit kimi-k2.5 --gpus 8xh200 --tensor 8"""
     from infra.ledger.nearest import answer, document
     from infra.ledger.request import from_options
     from infra.ledger.text import lines

@@ -1,31 +1,72 @@
 """What people type and Invoke reads otherwise, put right before it parses: `enroll HOST…` and `lint --help`."""
 
+import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from invoke.collection import Collection
+from invoke.exceptions import Exit, ParseError
 from invoke.main import program
+from invoke.parser import Parser
 from invoke.parser.context import ParserContext
+
+from hosts.errors import InputError
 
 SEPARATOR = ","
 
 
 def accept(commands: Collection, task: str, option: str) -> None:
-    """Lets `task` of this run's command line take free words as its `option`; for the end of a tasks module."""
+    """Lets `task` of this run's command line take free words as its `option`; for the end of a tasks module.
+
+    Raises Exit with status 2 where the words are none that the commands take.
+    """
     core = getattr(program, "core", None)  # what Invoke has read so far; nothing where it is not Invoke that imports
-    if core is not None:
-        contexts = {str(context.name): context for context in commands.to_contexts()}
-        words = joined(core.unparsed, contexts, task, option)
-        if asked := asked_for_help(words, contexts):
-            core[0].args["help"].value = asked  # as `invoke --help TASK` sets it
-            words = []
-        core.unparsed[:] = words
+    if core is None:
+        return
+    contexts = {str(context.name): context for context in parser_contexts(commands)}
+    words = joined(core.unparsed, contexts, task, option)
+    if asked := asked_for_help(words, contexts):
+        core[0].args["help"].value = asked  # as `invoke --help TASK` sets it
+        words = []
+    if wrong := usage_error(words, list(contexts.values()), program.initial_context):
+        if "--json" in words:
+            print(json.dumps({"error": wrong, "problems": [], "exit": InputError.exit_code}))
+        raise Exit("" if "--json" in words else f"error: {wrong}", code=InputError.exit_code)
+    core.unparsed[:] = words
+
+
+def parser_contexts(commands: Collection) -> list[ParserContext]:
+    """What each command takes. Invoke takes the options' texts out of a task for that, and needs them there again."""
+    texts = {name: dict(commands[name].help) for name in commands.task_names}
+    contexts: list[ParserContext] = commands.to_contexts()
+    for name, text in texts.items():
+        commands[name].help = text
+    return contexts
+
+
+def usage_error(words: Sequence[str], contexts: Sequence[ParserContext], initial: ParserContext) -> str:
+    """Why Invoke can't read the words, "" where it can; by itself it ends with status 1, or with a traceback."""
+    try:
+        Parser(contexts=contexts, initial=initial, ignore_unknown=False).parse_argv(list(words))
+    except ParseError as error:
+        return f"{error}; see: invoke --list, invoke COMMAND --help"
+    except ValueError as error:
+        word = str(error).rpartition(": ")[2].strip("'")
+        before = [option for option, value in pairwise(words) if value == word]
+        option = before[0] if before else "an option"
+        return f"{option}: found {word!r}, wanted a number"
+    return ""
 
 
 def asked_for_help(words: Sequence[str], contexts: Mapping[str, ParserContext]) -> str:
-    """The task whose help is asked for, where it wants a word and would take `--help` for that one; else ""."""
-    if words and words[0] in contexts and contexts[words[0]].positional_args and {"--help", "-h"} & set(words):
-        return words[0]
-    return ""
+    """The task whose help is asked for in a way that Invoke reads otherwise, else "".
+
+    One that wants a word would take `--help` for it, and one with an option that begins with h takes `-h` for that.
+    """
+    if not words or words[0] not in contexts:
+        return ""
+    wants_a_word = bool(contexts[words[0]].positional_args)
+    return words[0] if "-h" in words or (wants_a_word and "--help" in words) else ""
 
 
 def joined(words: Sequence[str], contexts: Mapping[str, ParserContext], task: str, option: str) -> list[str]:
