@@ -104,8 +104,8 @@ def of_command(checked: Checked, context: Context) -> Subject:
             published=around.published or context.published,
             packages=context.packages,
             config=config,
-            config_place=context.file_places.get(path, context.place) if config is not None else "",
-            config_text=context.file_texts.get(path, "") if config is not None else "",
+            config_place=context.file_places.get(path, context.place) if path in context.files else "",
+            config_text=context.file_texts.get(path, ""),
             ray_started=context.ray_started,
         )
     )

@@ -24,6 +24,8 @@ METHODS = (
     "MOE_INT4",
     "MOE_INT8",
 )
+_HYBRID = frozenset({"kt-cpuinfer", "kt-method", "kt-threadpool-count"})
+"""What is given by somebody who means the CPU to compute."""
 AMX = frozenset({"amx_tile", "amx_int8"})
 AVX512 = frozenset({"avx512f", "avx512bw"})
 NEEDS: Mapping[str, frozenset[str]] = {
@@ -214,15 +216,30 @@ def _memory(s: Subject) -> Iterator[Breach]:
         )
 
 
+def _without_weights(s: Subject) -> tuple[str, ...]:
+    given = tuple(name for name in s.options if name.startswith("kt-"))
+    return given if s.engine != "kt-kernel" and not _used(s) else ()
+
+
 def _alone(s: Subject) -> Iterator[Breach]:
-    given = [name for name in s.options if name.startswith("kt-")]
-    if s.engine != "kt-kernel" and given and not _used(s):
-        yield Breach(
-            options=tuple(given),
-            found=f"--{given[0]} without --kt-weight-path",
-            wanted="--kt-weight-path: the folder of the CPU's weights",
-            fix="add --kt-weight-path",
-        )
+    given = _without_weights(s)
+    if not _HYBRID.isdisjoint(given):
+        yield _no_weights(given)
+
+
+def _placed_alone(s: Subject) -> Iterator[Breach]:
+    given = _without_weights(s)
+    if given and _HYBRID.isdisjoint(given):
+        yield _no_weights(given)
+
+
+def _no_weights(given: tuple[str, ...]) -> Breach:
+    return Breach(
+        options=given,
+        found=f"--{given[0]} without --kt-weight-path",
+        wanted="--kt-weight-path: the folder of the CPU's weights",
+        fix="add --kt-weight-path",
+    )
 
 
 def _dynamic(s: Subject) -> Iterator[Breach]:
@@ -346,6 +363,15 @@ RULES: tuple[Rule, ...] = (
         why="without --kt-weight-path SGLang makes no use of kt-kernel, and reads none of them",
         source="sglang-kt 0.7.2, sglang/srt/layers/moe/kt_ep_wrapper.py: create_kt_config_from_server_args",
         check=_alone,
+    ),
+    Rule(
+        name="kt-alone",
+        engines=ENGINES,
+        level="warning",
+        title="a placement of experts without kt-kernel's weights, as kt-kernel's tutorials abridge it",
+        why="without --kt-weight-path SGLang makes no use of kt-kernel, and all experts go to the GPUs",
+        source="sglang-kt 0.7.2, sglang/srt/layers/moe/kt_ep_wrapper.py: create_kt_config_from_server_args",
+        check=_placed_alone,
     ),
     Rule(
         name="kt-dynamic-update",

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from infra.flags.config_file import MOVED
+from infra.flags.near import nearest_value
 from infra.rules.rule import TRTLLM, Breach, Rule
 from infra.rules.subject import Subject
 
@@ -15,6 +16,21 @@ GONE = (
     "cuda_graph_max_batch_size",
 )
 """Those of the keys that moved which no release has since."""
+DECODING = (
+    "AUTO",
+    "DraftTarget",
+    "Eagle",
+    "Eagle3",
+    "Lookahead",
+    "MTP",
+    "Medusa",
+    "NGram",
+    "SaveState",
+    "UserProvided",
+)
+"""The drafters by which `decoding_type` names a class."""
+_LATE = re.compile(r"\$|`|\{\{|\{%|<[A-Za-z]")
+"""What only the run or a template decides."""
 
 
 def _place(s: Subject, path: Sequence[str]) -> str:
@@ -67,6 +83,37 @@ def _old_keys(s: Subject, config: Mapping[str, object]) -> Iterator[Breach]:
             )
 
 
+def _unreadable(s: Subject) -> Iterator[Breach]:
+    if s.config is not None or not s.config_text or _LATE.search(s.config_text):
+        return
+    import yaml  # noqa: PLC0415 - only where there is a file that could not be read
+
+    try:
+        yaml.safe_load(s.config_text)
+    except yaml.MarkedYAMLError as error:
+        first, mark = re.fullmatch(r"line ([0-9]+)", s.config_place), error.problem_mark
+        place = f"line {int(first[1]) + mark.line}" if first and mark else s.config_place
+        yield Breach(place=place, found=error.problem or "YAML that does not parse", wanted="a YAML file")
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
+        return
+
+
+def _decoding(s: Subject) -> Iterator[Breach]:
+    drafts = (s.config or {}).get("speculative_config")
+    kind = drafts.get("decoding_type") if isinstance(drafts, Mapping) else None
+    if not isinstance(kind, str) or kind in DECODING:
+        return
+    near = nearest_value(kind, DECODING)
+    if near:
+        yield Breach(
+            place=_place(s, ("speculative_config", "decoding_type")),
+            word="decoding_type",
+            found=f"speculative_config.decoding_type: {kind!r}",
+            wanted=f"one of {', '.join(DECODING)}",
+            fix=f"write {near}",
+        )
+
+
 def _twice(s: Subject) -> Iterator[Breach]:
     pairs = (("tp_size", "tensor_parallel_size"), ("pp_size", "pipeline_parallel_size"))
     for option, name in (*pairs, ("ep_size", "moe_expert_parallel_size")):
@@ -96,6 +143,22 @@ RULES: tuple[Rule, ...] = (
         why="its classes forbid keys that they don't know; padding_enabled became enable_padding in July 2025",
         source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/llm_args.py: StrictBaseModel; NVIDIA/TensorRT-LLM#6003",
         check=_keys,
+    ),
+    Rule(
+        name="trtllm-yaml-syntax",
+        engines=TRTLLM,
+        title="a YAML file that does not parse",
+        why="trtllm-serve reads it before anything else",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/commands/serve.py: yaml.safe_load",
+        check=_unreadable,
+    ),
+    Rule(
+        name="trtllm-decoding-type",
+        engines=TRTLLM,
+        title="a drafter whose name is nearly one",
+        why="ValueError: Invalid decoding type; names are compared letter by letter",
+        source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/llm_args.py: DecodingBaseConfig.from_dict",
+        check=_decoding,
     ),
     Rule(
         name="memory-share",

@@ -523,6 +523,7 @@ CASES = (
         found="480 GiB",
     ),
     kt("kt-alone", f"{S25} --kt-method RAWINT4", f"{KT} --kt-method RAWINT4"),
+    kt("kt-alone", f"{S25} --kt-num-gpu-experts 8", f"{KT} --kt-method RAWINT4 --kt-num-gpu-experts 8"),
     kt(
         "kt-dynamic-update",
         f"{KT} --kt-method RAWINT4 --kt-enable-dynamic-expert-update",
@@ -663,6 +664,20 @@ TRTLLM = (
         around={"files": {"a.yml": {"cuda_graph_config": {"padding_enabled": True}}}},
         right_around={"files": {"a.yml": {"cuda_graph_config": {"enable_padding": True}, "print_iter_log": True}}},
         found="padding_enabled",
+    ),
+    Case(
+        rule="trtllm-yaml-syntax",
+        wrong=f"{T2} --config a.yml",
+        right=f"{T2} --config a.yml",
+        around={"files": {"a.yml": None}, "file_texts": {"a.yml": "a:\n b: 1\n   c: 2\n"}},
+        right_around={"files": {"a.yml": None}, "file_texts": {"a.yml": "a:\n {{ b }}: 1\n   c: 2\n"}},
+    ),
+    Case(
+        rule="trtllm-decoding-type",
+        wrong=f"{T2} --config a.yml",
+        right=f"{T2} --config a.yml",
+        around={"files": {"a.yml": {"speculative_config": {"decoding_type": "eagle"}}}},
+        right_around={"files": {"a.yml": {"speculative_config": {"decoding_type": "Eagle"}}}},
     ),
     Case(
         rule="trtllm-said-twice",
