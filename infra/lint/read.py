@@ -30,6 +30,7 @@ def read(text: str, name: str) -> Document:
     script = Script(found=collector.take)
     for number, block in enumerate(cut(text, name)):
         collector.block, collector.flat, script.counts = number, block.flat, not block.flat
+        script.scope.exported.pop("CUDA_VISIBLE_DEVICES", None)  # the next block may be for another machine
         notes = len(script.notes)
         _read(block, collector, script)
         if block.flat:

@@ -200,6 +200,19 @@ def test_what_is_corrected_is_right(name: str, release: str | None) -> None:
         assert again.commands[0].argv == command.corrected
 
 
+FOUR = "export CUDA_VISIBLE_DEVICES=0,1,2,3\n"
+EIGHT = "vllm serve m --tensor-parallel-size 8\n"
+DEVICES: list[tuple[str, list[tuple[str, str | None]]]] = [
+    (f"```bash\n{FOUR}{EIGHT}```\n", [("line 3", "--tensor-parallel-size")]),
+    (f"```bash\n{FOUR}```\nOn the other:\n```bash\n{EIGHT}```\n", []),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), DEVICES)
+def test_the_visible_gpus_are_those_of_one_block(text: str, expected: list[tuple[str, str | None]]) -> None:
+    assert problems(lint(text, "x.md"), "world-size") == expected
+
+
 EXPORTED = "export VLLM_USE_DEEP_GEM=1"
 VARIABLES: list[tuple[str, list[tuple[str, str | None]]]] = [
     (f"{EXPORTED}\nvllm serve m\n", [("line 1", "VLLM_USE_DEEP_GEM")]),
