@@ -75,7 +75,7 @@ def _place(where: Mapping[str, str] | str, path: str) -> str:
 def _as_options(table: FlagTable, config: Mapping[str, object], where: Mapping[str, str] | str) -> Iterator[Finding]:
     """Each key becomes the option that the engine makes of it."""
     for key, value in config.items():
-        words = [Token(text=word) for word in _words(str(key), value)]
+        words = [Token(text=word) for word in option_words(str(key), value)]
         if not words:
             continue
         for finding in check(table, words, partial=True).findings:
@@ -83,7 +83,8 @@ def _as_options(table: FlagTable, config: Mapping[str, object], where: Mapping[s
             yield Finding(problem=problem)
 
 
-def _words(key: str, value: object) -> list[str]:
+def option_words(key: str, value: object) -> list[str]:
+    """The words of a command that say the same as a key of the file; none where it says nothing."""
     option = f"--{key}"
     if isinstance(value, bool):
         return [option] if value else []

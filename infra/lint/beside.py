@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from infra.flags.check import Checked
-from infra.flags.config_file import config_findings
+from infra.flags.config_file import config_findings, option_words
 from infra.flags.environment import environment_findings
 from infra.flags.finding import Finding
 from infra.flags.table import FlagTable
+from infra.flags.words import Token
 from infra.lint.document import Launch, Written
 
 _KEY = re.compile(r"[\"']?([\w.-]+)[\"']?[ \t]*:")
@@ -26,15 +27,36 @@ def configuration(
     table: FlagTable, checked: Checked, parsed: Mapping[str, object], files: Mapping[str, Written]
 ) -> Iterator[Finding]:
     """What the release refuses in the file of `--config`; TensorRT-LLM's is the matter of the rule trtllm-yaml."""
-    if table.root or table.parser not in ("flexible", "argparse"):
-        return
-    path = next((one.values[0].text for one in checked.options if one.name == "--config" and one.values), "")
+    path = _path(table, checked)
     config = parsed.get(path)
     if isinstance(config, Mapping):
-        yield from config_findings(table, config, _places(files[path]))
+        yield from config_findings(table, config, {key: f"line {line}" for key, line in _lines(files[path]).items()})
 
 
-def _places(file: Written) -> dict[str, str]:
+def configured(
+    table: FlagTable, checked: Checked, parsed: Mapping[str, object], files: Mapping[str, Written]
+) -> tuple[Token, ...] | None:
+    """The words that the file of `--config` stands for, which those of the command outdo; None: it is not known."""
+    path = _path(table, checked)
+    config = parsed.get(path) if path else {}
+    if not isinstance(config, Mapping):
+        return None
+    lines = _lines(files[path]) if path else {}
+    return tuple(
+        Token(text=word, line=lines.get(str(key), files[path].line))
+        for key, value in config.items()
+        for word in option_words(str(key), value)
+    )
+
+
+def _path(table: FlagTable, checked: Checked) -> str:
+    """The file whose keys are options of the command, as it is written; "" where there is none."""
+    if table.root or table.parser not in ("flexible", "argparse"):
+        return ""
+    return next((one.values[0].text for one in checked.options if one.name == "--config" and one.values), "")
+
+
+def _lines(file: Written) -> dict[str, int]:
     """The line of each key that stands at the file's left edge."""
     rows = enumerate(file.text.split("\n"), start=file.line)
-    return {key[1]: f"line {line}" for line, row in rows if (key := _KEY.match(row))}
+    return {key[1]: line for line, row in rows if (key := _KEY.match(row))}

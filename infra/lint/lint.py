@@ -113,7 +113,8 @@ def _held(of: _Read, launch: Launch, wanted: str | None, release: str | None) ->
     arguments = words[launch.found.names :]
     checked = _checked(of, table, launch, arguments) if table else None
     held_to = main.meant or own.table or main.table
-    subject = of_command(checked, _context(of, launch, engine, held_to)) if checked and name in _MAIN else None
+    whole = _with_file(of, table, launch, arguments, checked) if table and checked and name in _MAIN else None
+    subject = of_command(whole, _context(of, launch, engine, held_to)) if whole else None
     found = list(checked.findings) if checked else []
     second = tables.load(name, own.other) if not own.exact and own.other else None
     if checked and not own.exact:
@@ -141,6 +142,16 @@ def _checked(of: _Read, table: FlagTable, launch: Launch, arguments: Sequence[To
     by_module = named if program == "vllm image" else program not in ("vllm serve", "sglang serve")
     partial = launch.partial or not arguments or bool(cut & slips.lines_of(launch))
     return check(table, arguments, module=by_module, partial=partial)
+
+
+def _with_file(
+    of: _Read, table: FlagTable, launch: Launch, arguments: Sequence[Token], checked: Checked
+) -> Checked | None:
+    """The command with the options of its configuration file; None where the document does not have that file."""
+    before = beside.configured(table, checked, of.files, of.document.files)
+    if not before:
+        return None if before is None else checked
+    return _checked(of, table, launch, (*before, *arguments))
 
 
 def _given(document: Document, engine: str, wanted: str | None, release: str | None) -> str:

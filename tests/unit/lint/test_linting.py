@@ -242,6 +242,20 @@ WRITTEN: list[tuple[str, str, list[tuple[str, str | None]]]] = [
 ]
 
 
+FILES: list[tuple[str, str, list[str]]] = [
+    ("tensor-parallel-size: 8\ntrust-remote-code: true\n", "c.yaml", []),
+    ("tensor-parallel-size: 8\n", "c.yaml", ["trust-remote-code"]),
+    ("trust-remote-code: true\ntensor-parallel-size: 16\n", "c.yaml", ["world-size"]),
+    ("tensor-parallel-size: 16\n", "other.yaml", []),
+]
+
+
+@pytest.mark.parametrize(("text", "file", "rules"), FILES)
+def test_rules_know_the_options_of_the_file(text: str, file: str, rules: list[str]) -> None:
+    script = f"cat > c.yaml <<EOF\n{text}EOF\nvllm serve moonshotai/Kimi-K2.5 --config {file}\n"
+    assert [problem.rule for problem in lint(script, "run.sh", None, "0.19.1").problems] == rules
+
+
 @pytest.mark.parametrize(("engine", "command", "expected"), WRITTEN)
 def test_the_file_of_config_is_held_as_options(
     engine: str, command: str, expected: list[tuple[str, str | None]]
