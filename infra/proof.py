@@ -91,11 +91,11 @@ class _Part:
         return f"$.roles.{self.role}" if self.role else "$.engine"
 
     def variables(self) -> dict[str, str]:
-        """The `$.path` of each variable that the stack file gives."""
+        """The `$.path` of each variable that the stack file gives to the engine."""
         role = next((one for one in self.whole.roles if one.name == self.role), None)
+        own = role.env if role else {}
         return {
-            **{name: f"$.engine.env.{name}" for name in self.whole.env},
-            **{name: f"{self.place}.env.{name}" for name in (role.env if role else ())},
+            name: f"{self.place}.env.{name}" if name in own else f"$.engine.env.{name}" for name in self.deployment.env
         }
 
     def of(self, option: str) -> str:
