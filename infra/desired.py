@@ -127,10 +127,9 @@ def _machine(host: Host, fleet: Fleet, *, cuda: str) -> tuple[Requirement, ...]:
 def _not_locked(d: Deployment) -> Requirement:
     """A requirement that never holds: the stack can be previewed, and is refused before anything is written."""
     folder = f"infra/environments/{d.software.name}"
-    missing = "conda.lock" if d.software.requirements else "requirements.txt"
     return Requirement(
         name="environment-lock",
-        check=f"echo {quote(f'no {missing} in {folder}')}",
+        check=f"echo {quote(f'no {d.software.missing} in {folder}')}",
         wanted="an environment that was solved and pinned",
-        fix=f"run: invoke env.lock {d.software.name}, and commit what it writes",
+        fix=f"{d.software.next_step}, and commit what it writes",
     )

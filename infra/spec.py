@@ -260,13 +260,12 @@ def placeholder(image: str) -> Iterator[Problem]:
 def not_locked(software: environments.Environment) -> Iterator[Problem]:
     """A warning where an environment can't be installed yet; a requirement of the stack refuses to bring it up."""
     if not software.locked:
-        missing = "conda.lock" if software.requirements else "requirements.txt"
         yield Problem(
             level="warning",
             rule="environment",
             where="$.environment",
-            found=f"{software.name}, which has no {missing}",
+            found=f"{software.name}, which has no {software.missing}",
             wanted="a locked environment",
             why="it can be previewed, not brought up",
-            fix=f"run: invoke env.lock {software.name}",
+            fix=software.next_step,
         )

@@ -3,8 +3,13 @@
 from collections.abc import Iterator, Mapping
 
 from hosts.problem import Problem
+from infra import environments
 from infra.deployment import Argument, Deployment, Parallelism
+from infra.environments import Environment
 from infra.flags.table import FlagTable, render
+
+PACKAGES = ("vllm", "sglang", "sglang-kt", "tensorrt-llm")
+"""The distributions that engines come in; no two of them belong into one environment."""
 
 
 def rendered(table: FlagTable, args: Mapping[str, Argument]) -> Iterator[str]:
@@ -20,29 +25,59 @@ def parallelisms(d: Deployment) -> Iterator[tuple[str, Parallelism]]:
 
 
 def software_problems(d: Deployment, package: str) -> Iterator[Problem]:
-    """The environment must hold the release; what is in an image is known to nobody before it is pulled."""
-    source = f"infra/environments/{d.software.name}/requirements.txt"
-    if d.image or not d.software.requirements:
+    """The environment must hold the release, built for GPUs; what an image holds is known to nobody before it is pulled.
+
+    Before anything is pinned, `requirements.in` says it; that an engine is missing there is certain where another one
+    stands in its place.
+    """
+    software, release = d.software, d.release
+    if d.image or not software.source:
         return
-    found = [line.split(" ")[2] for line in d.software.packages if line.startswith(f"pip {package} ")]
-    release = found[0].partition("+")[0] if found else ""
-    if not found:
-        yield Problem(
-            where="$.environment",
-            rule="environment",
-            found=f"{d.software.name}, which holds no {package}",
-            wanted=f"an environment with {package} {d.release}",
-            source=source,
-        )
-    elif release != d.release:
+    versions = software.versions(package)
+    others = [f"{other} {' or '.join(found)}".strip() for other, found in _engines(software) if other != package]
+    if versions is None and (software.requirements or others):
+        instead = f"{others[0]} and no {package}" if others else f"no {package}"
+        yield _unfit(d, package, f"{software.name}, which holds {instead}", f"an environment with {package} {release}")
+    elif versions and not any(environments.is_of(version, release) for version in versions):
         yield Problem(
             where="$.engine.release",
             rule="environment",
-            found=d.release,
-            wanted=f"{found[0]}, which the environment {d.software.name} holds",
-            fix=f"set the release to {release}, or name another environment",
-            source=source,
+            found=release,
+            wanted=f"{versions[0]}, which the environment {software.name} holds",
+            fix=f"set the release to {versions[0].partition('+')[0]}, or name {_instead(d, package)}",
+            source=software.source,
         )
+    elif versions and all(map(environments.is_cpu, versions)) and not d.fleet.stand_in:
+        found = f"{software.name}, which holds {package} {versions[0]}"
+        yield _unfit(d, package, found, f"a build of {package} {release} for GPUs", why="it computes on CPUs alone")
+
+
+def _engines(software: Environment) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(package, versions) of each engine in an environment."""
+    for package in PACKAGES:
+        versions = software.versions(package)
+        if versions is not None:
+            yield package, versions
+
+
+def _unfit(d: Deployment, package: str, found: str, wanted: str, *, why: str = "") -> Problem:
+    """An environment that another one has to take the place of."""
+    return Problem(
+        where="$.environment",
+        rule="environment",
+        found=found,
+        wanted=wanted,
+        why=why,
+        fix=f"name {_instead(d, package)}",
+        source=d.software.source,
+    )
+
+
+def _instead(d: Deployment, package: str) -> str:
+    """The environments that would do."""
+    fitting = environments.holding(package, d.release, cpu=False)
+    fitting += environments.holding(package, d.release, cpu=True) if d.fleet.stand_in else ()
+    return " or ".join(fitting) or "another environment"
 
 
 def layer_problems(d: Deployment) -> Iterator[Problem]:

@@ -14,6 +14,12 @@ TOOLS = "py-rattler"
 """The folder of the tool environment, which is installed by pip alone and installs the others."""
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+_ASKED = re.compile(
+    r"^[ \t]*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)[ \t]*(?:\[[^\]]*\])?"
+    r"[ \t]*(?:={2,3}[ \t]*(?P<version>[^\s;,*\\]+)(?=[\s;,\\]|$))?",
+    re.MULTILINE,
+)
+"""A requirement by name, with its version where it is pinned to one; a range or a URL pins none."""
 _CUDA = re.compile(r"^nvidia-cuda-runtime(?:-cu[0-9]+)?==([0-9]+\.[0-9]+)", re.MULTILINE)
 _ARCHIVE = re.compile(r"^\s*- conda: \S*/([^/\s]+)-([^-/\s]+)-[^-/\s]+(?:\.conda|\.tar\.bz2)$", re.MULTILINE)
 """A package in a rattler lock file: its archive's name has the package's name, version and build."""
@@ -27,11 +33,29 @@ class Environment:
     lock: str
     requirements: str
     tools: str
+    asked: str = ""
+    """`requirements.in`, what `requirements` is made from."""
 
     @property
     def locked(self) -> bool:
         """Whether it can be installed: solved and pinned."""
         return bool(self.lock and self.requirements)
+
+    @property
+    def missing(self) -> str:
+        """The first file that it lacks to be installed, "" where it is locked."""
+        return "requirements.txt" if not self.requirements else "" if self.lock else "conda.lock"
+
+    @property
+    def next_step(self) -> str:
+        """What makes the files that it lacks."""
+        folder = f"infra/environments/{self.name}"
+        steps = [
+            *(() if self.requirements or self.asked else (f"write {folder}/requirements.in",)),
+            *(() if self.requirements else (f"run: python -m tools.pin_requirements {folder}",)),
+            *(() if self.lock else (f"run: invoke env.lock {self.name}",)),
+        ]
+        return ", then ".join(steps)
 
     @property
     def digest(self) -> str:
@@ -55,6 +79,21 @@ class Environment:
         conda = (f"conda {name} {version}" for name, version in _ARCHIVE.findall(self.lock))
         pip = (f"pip {name} {version}" for name, version in _PINNED.findall(self.requirements))
         return tuple(sorted({*conda, *pip}))
+
+    @property
+    def source(self) -> str:
+        """The file that says what pip brings: the pins, or what they are to be made from; "" where there is none."""
+        file = "requirements.txt" if self.requirements else "requirements.in" if self.asked else ""
+        return file and f"infra/environments/{self.name}/{file}"
+
+    def versions(self, package: str) -> tuple[str, ...] | None:
+        """The versions of a package that `source` pins, () where it leaves them open; None: it does not name it."""
+        found = [
+            match["version"]
+            for match in _ASKED.finditer(self.requirements or self.asked)
+            if _same(match["name"]) == _same(package)
+        ]
+        return tuple(version for version in found if version) if found else None
 
 
 IN_IMAGE = Environment(name="", lock="", requirements="", tools="")
@@ -86,7 +125,29 @@ def load(name: str, folder: Path = FOLDER) -> Environment:
         lock=_text(folder / name / "conda.lock"),
         requirements=_text(folder / name / "requirements.txt"),
         tools=_text(folder / TOOLS / "requirements.txt"),
+        asked=_text(folder / name / "requirements.in"),
     )
+
+
+def holding(package: str, release: str, *, cpu: bool, folder: Path = FOLDER) -> tuple[str, ...]:
+    """The environments with that release of a package, in its builds for CPUs or in the others."""
+    found = ((name, load(name, folder).versions(package) or ()) for name in names(folder))
+    return tuple(name for name, versions in found if any(is_of(it, release) and is_cpu(it) == cpu for it in versions))
+
+
+def is_of(version: str, release: str) -> bool:
+    """Whether a version, `0.19.1+cpu`, is a build of a release."""
+    return version.partition("+")[0] == release.partition("+")[0]
+
+
+def is_cpu(version: str) -> bool:
+    """Whether a version is a build for CPUs alone."""
+    return version.partition("+")[2].startswith("cpu")
+
+
+def _same(name: str) -> str:
+    """A distribution's name as the packaging standard compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _text(path: Path) -> str:

@@ -51,6 +51,52 @@ def test_cuda() -> None:
     assert replace(SOFTWARE, requirements="torch==2.10.0\n").cuda == ""
 
 
+VERSIONS: list[tuple[str, tuple[str, ...] | None]] = [
+    ("vllm==0.19.1\n", ("0.19.1",)),
+    ("# vllm==0.18.0\nvllm[audio] == 0.19.1+cpu  # the lab's\n", ("0.19.1+cpu",)),
+    ("VLLM==0.19.1 ; python_version < '3.12'\nvllm===0.19.2\n", ("0.19.1", "0.19.2")),
+    ("vllm==0.19.1,<1 \\\n    --hash=sha256:00\n", ("0.19.1",)),
+    ("vllm>=0.19.1\n", ()),
+    ("vllm==0.19.*\n", ()),
+    ("vllm @ https://wheels.example/vllm.whl\n", ()),
+    ("vllm", ()),
+    ("vllm-flash-attn==2.0\n", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("text", "versions"), VERSIONS)
+def test_versions(text: str, versions: tuple[str, ...] | None) -> None:
+    assert replace(SOFTWARE, requirements=text).versions("vllm") == versions
+    assert replace(SOFTWARE, requirements="", asked=text).versions("vllm") == versions
+
+
+def test_names_of_distributions_are_compared_as_the_standard_says() -> None:
+    assert replace(SOFTWARE, requirements="Tensorrt_LLM==1.3.0rc3\n").versions("tensorrt-llm") == ("1.3.0rc3",)
+
+
+PIN, LOCK_IT = "run: python -m tools.pin_requirements infra/environments/engine", "run: invoke env.lock engine"
+STEPS: list[tuple[str, str, str, str, str]] = [
+    ("a==1", "a==1", "packages:", "", ""),
+    ("a==1", "a==1", "", "conda.lock", LOCK_IT),
+    ("a==1", "", "packages:", "requirements.txt", PIN),
+    ("a==1", "", "", "requirements.txt", f"{PIN}, then {LOCK_IT}"),
+    ("", "", "", "requirements.txt", f"write infra/environments/engine/requirements.in, then {PIN}, then {LOCK_IT}"),
+]
+
+
+@pytest.mark.parametrize(("asked", "requirements", "lock", "missing", "step"), STEPS)
+def test_what_an_environment_lacks(asked: str, requirements: str, lock: str, missing: str, step: str) -> None:
+    found = replace(SOFTWARE, asked=asked, requirements=requirements, lock=lock)
+    assert (found.missing, found.next_step, found.locked) == (missing, step, not missing)
+
+
+def test_the_shipped_environments_that_hold_a_release() -> None:
+    assert environments.holding("vllm", "0.19.1", cpu=False) == ("vllm-0.19.1", "vllm-0.19.1-ray")
+    assert environments.holding("vllm", "0.19.1", cpu=True) == ("vllm-0.19.1-cpu",)
+    assert environments.holding("vllm", "0.18.0", cpu=False) == ()
+
+
 def test_the_digest_is_of_the_lock_and_the_requirements() -> None:
     wanted = hashlib.sha256(f"{SOFTWARE.lock}\0{SOFTWARE.requirements}".encode()).hexdigest()[:16]
     assert SOFTWARE.digest == wanted

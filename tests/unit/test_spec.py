@@ -8,7 +8,7 @@ from hosts.errors import InputError
 from hosts.schema import parse_yaml
 from infra import spec
 from infra.stack_file import slurm_time_is_valid
-from tests.unit.stacks import STACK, changed, parse
+from tests.unit.stacks import FLEET, STACK, changed, parse
 
 
 @pytest.mark.parametrize("stack", spec.stacks())
@@ -143,6 +143,46 @@ def test_an_environment_without_a_lock_is_a_warning(tmp_path: Path) -> None:
     (problem,) = d.warnings
     assert (problem.level, problem.where, problem.fix) == ("warning", "$.environment", "run: invoke env.lock unlocked")
     assert "which has no conda.lock" in str(problem)
+
+
+HELD: list[tuple[str, str, str, str]] = [
+    ("requirements.in", "vllm==0.19.1\n", "", ""),
+    ("requirements.in", "vllm>=0.19\n", "", ""),
+    ("requirements.in", "our-meta-package==1.0\n", "", ""),
+    ("requirements.in", "sglang==0.5.9\nvllm @ https://wheels.example/v.whl\n", "", ""),
+    ("requirements.in", "vllm==0.33.0\n", "$.engine.release", "set the release to 0.33.0, or name vllm-0.19.1"),
+    ("requirements.in", "sglang==0.5.23\n", "$.environment", "holds sglang 0.5.23 and no vllm"),
+    ("requirements.in", "vllm==0.19.1+cpu\n", "$.environment", "a build of vllm 0.19.1 for GPUs"),
+    ("requirements.txt", "vllm==0.19.1+cu128\n", "", ""),
+    ("requirements.txt", "vllm==0.19.1+cpu\n", "$.environment", "name vllm-0.19.1 or vllm-0.19.1-ray"),
+    ("requirements.txt", "vllm==0.33.0\n", "$.engine.release", "wanted 0.33.0, which the environment"),
+    ("requirements.txt", "torch==2.10.0\n", "$.environment", "which holds no vllm"),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "where", "says"), HELD)
+def test_the_environment_is_held_against_the_engine(
+    file: str, text: str, where: str, says: str, tmp_path: Path
+) -> None:
+    parse(parse_yaml(STACK), tmp_path)
+    (tmp_path / "environments" / "other").mkdir()
+    (tmp_path / "environments" / "other" / file).write_text(text)
+    if not where:
+        parse(changed("environment", "other"), tmp_path)
+        return
+    with pytest.raises(InputError) as caught:
+        parse(changed("environment", "other"), tmp_path)
+    (problem,) = (problem for problem in caught.value.problems if problem.level == "error")
+    assert (problem.where, problem.rule) == (where, "environment")
+    assert problem.source == f"infra/environments/other/{file}"
+    assert says in str(problem)
+
+
+def test_a_build_for_cpus_is_what_stand_ins_take(tmp_path: Path) -> None:
+    parse(parse_yaml(STACK), tmp_path)
+    (tmp_path / "inventory" / "lab.yaml").write_text("stand_in: true\n" + FLEET.format(slurm="ours"))
+    (tmp_path / "environments" / "engine" / "requirements.txt").write_text("vllm==0.19.1+cpu\n")
+    assert parse(changed("fleet", "lab"), tmp_path).warnings == ()
 
 
 def test_problems_of_the_fleet_file_name_it(tmp_path: Path) -> None:
