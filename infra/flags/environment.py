@@ -25,8 +25,10 @@ def environment_findings(table: FlagTable, names: Mapping[str, str]) -> Iterator
         if not table.variables or name in table.variables or not name.startswith(PREFIXES.get(table.engine, ("\0",))):
             continue
         known = _elsewhere(table, name)
-        near = nearest_name(name, [one for one in table.variables if one.startswith(name.partition("_")[0])])
-        option = RENAMED.get(name, "")
+        near = nearest_name(
+            name, [one for one in (*table.variables, *RENAMED) if one.startswith(name.partition("_")[0])]
+        )
+        option = RENAMED.get(name) or (RENAMED.get(near, "") if near and near not in table.variables else "")
         if not known and not (near and _is_slip(name, near)):
             continue
         fix = f"write {option}" if option in table.flags else f"did you mean {near}?" if near and not known else None

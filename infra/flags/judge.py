@@ -7,7 +7,7 @@ from infra.flags.case import Case, problem, without_value
 from infra.flags.finding import Edit, Finding
 from infra.flags.near import nearest_name
 from infra.flags.reading import Given
-from infra.flags.table import Flag
+from infra.flags.table import Flag, load, releases
 from infra.flags.unknown import ambiguous_option, replaced_option, unknown_option
 from infra.flags.values import Refusal, not_one_of, typed
 from infra.flags.words import UNKNOWN, Value
@@ -74,15 +74,19 @@ def _value(case: Case, flag: Flag, given: Given) -> tuple[Value, list[Finding]]:
 def _registered(case: Case, flag: Flag, given: Given, index: int) -> Iterator[Finding]:
     text = given.values[index].text
     plugin = any(one.name.endswith("-parser-plugin") for one in case.reading.given)
+    elsewhere = ""
     if not flag.registered or text in flag.registered or text in ("", "None") or plugin or case.reading.open:
         return
     if not given.name.endswith("-parser"):
         lowered = {name.lower() for name in flag.registered}
-        if text.lower() in {*lowered, "auto", "none"} or "." in text or nearest_name(text, flag.registered) is None:
+        if text.lower() in {*lowered, "auto", "none"} or "." in text:
+            return
+        if not (elsewhere := _registered_in(case, given.name, text)) and nearest_name(text, flag.registered) is None:
             return
     used = given.name != "--tool-call-parser" or case.has("--enable-auto-tool-choice")
     level: Level = "error" if used or case.partial or "--enable-auto-tool-choice" not in case.table.flags else "warning"
     refusal = not_one_of(text, flag.registered)
+    guessed = elsewhere and nearest_name(text, flag.registered) is None
     yield _refusal(
         case,
         flag,
@@ -91,11 +95,20 @@ def _registered(case: Case, flag: Flag, given: Given, index: int) -> Iterator[Fi
         Refusal(
             found=refusal.found,
             wanted=refusal.wanted,
-            fix=refusal.fix,
-            better=refusal.better,
+            why=elsewhere,
+            fix=None if guessed else refusal.fix,
+            better=None if guessed else refusal.better,
             level=level,
         ),
     )
+
+
+def _registered_in(case: Case, name: str, text: str) -> str:
+    """Which other releases have the name that this one lacks."""
+    engine = case.table.engine
+    tables = (load(engine, one) for one in releases(engine) if one != case.table.release)
+    have = [one.release for one in tables if name in one.flags and text in one.flags[name].registered]
+    return f"{engine} {', '.join(have)} has it" if have else ""
 
 
 def _refusal(case: Case, flag: Flag, given: Given, index: int, refusal: Refusal) -> Finding:

@@ -14,6 +14,7 @@ from infra.rules import (
     sglang,
     speculative,
     trtllm,
+    values,
     vllm,
     world,
 )
@@ -29,6 +30,7 @@ GROUPS: tuple[tuple[str, tuple[Rule, ...] | tuple[ScriptRule, ...]], ...] = (
     ("SGLang", sglang.RULES),
     ("Speculative decoding", speculative.RULES),
     ("KV cache and attention", kv_cache.RULES),
+    ("Values", values.RULES),
     ("TensorRT-LLM's file", trtllm.RULES),
     ("TensorRT-LLM and MPI", mpi.RULES),
     ("KT-Kernel", ktransformers.RULES),

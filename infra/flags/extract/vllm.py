@@ -89,6 +89,14 @@ def _amend(interpreter: Interpreter, parser: ParserObject, flags: dict[str, dict
     names = interpreter.constant(methods, "QuantizationMethods") if methods else ()
     if "--quantization" in flags and isinstance(names, tuple) and names:
         flags["--quantization"]["registered"] = sorted(names)
+    loaders = interpreter.program.module("vllm.model_executor.model_loader")
+    formats = interpreter.constant(loaders, "LoadFormats") if loaders else ()
+    if "--load-format" in flags and isinstance(formats, tuple) and formats:
+        flags["--load-format"]["registered"] = sorted(formats)
+    parallel = interpreter.program.module("vllm.config.parallel")
+    backends = interpreter.constant(parallel, "DataParallelBackend") if parallel else ()
+    if "--data-parallel-backend" in flags and isinstance(backends, tuple) and backends:
+        flags["--data-parallel-backend"]["choices"] = sorted(backends)
     for name in ("--tool-call-parser", "--reasoning-parser"):
         known = _parsers(interpreter.program, name)
         given = next((one.keywords for one in parser.added if name in one.names), {})

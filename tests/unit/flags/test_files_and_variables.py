@@ -61,6 +61,7 @@ VARIABLES: list[tuple[str, str, str, list[str | None]]] = [
     ("vllm", "0.19.1", "CUDA_VISIBLE_DEVICES", []),
     ("vllm", "0.19.1", "SGLANG_X", []),
     ("vllm", "0.33.0", "VLLM_ATTENTION_BACKEND", ["write --attention-backend"]),
+    ("vllm", "0.33.0", "VLLM_ATTENTION_BACKENDS", ["write --attention-backend"]),
     ("sglang", "0.5.23", "SGLANG_DISAGGREGATION_HEARTBEAT_INTERVAL", []),
     ("sglang", "0.5.23", "SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANKS",
      ["did you mean SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK?"]),

@@ -53,6 +53,7 @@ def spec(**keys: object) -> str:
     return f"--speculative-config '{json.dumps(keys)}'"
 
 
+HICACHE = "--enable-hierarchical-cache --hicache-storage-backend mooncake"
 EAGLE3_DRAFT = "--speculative-algorithm EAGLE3 --speculative-draft-model-path /d"
 CHAIN = f"{EAGLE3_DRAFT} --speculative-num-steps 3"
 EAGLE = {"model": "lightseekorg/kimi-k2.5-eagle3-mla", "method": "eagle3", "num_speculative_tokens": 3}
@@ -522,6 +523,16 @@ CASES = (
         right_around={"host_memory_gib": 800.0},
         found="480 GiB",
     ),
+    vllm(
+        "graph-mode",
+        f"{K25} --compilation-config '{json.dumps({'cudagraph_mode': 'FULLY'})}'",
+        f"{K25} --compilation-config '{json.dumps({'cudagraph_mode': 'full_decode_only'})}'",
+    ),
+    sglang(
+        "storage-config",
+        f"{S25} {HICACHE} --hicache-storage-backend-extra-config '{{a'",
+        f"{S25} {HICACHE} --hicache-storage-backend-extra-config '{{}}'",
+    ),
     kt("kt-alone", f"{S25} --kt-method RAWINT4", f"{KT} --kt-method RAWINT4"),
     kt("kt-alone", f"{S25} --kt-num-gpu-experts 8", f"{KT} --kt-method RAWINT4 --kt-num-gpu-experts 8"),
     kt(
@@ -665,6 +676,7 @@ TRTLLM = (
         right_around={"files": {"a.yml": {"cuda_graph_config": {"enable_padding": True}, "print_iter_log": True}}},
         found="padding_enabled",
     ),
+    Case(rule="log-level", wrong=f"{T2} --log_level debugging", right=f"{T2} --log_level debug"),
     Case(
         rule="trtllm-yaml-syntax",
         wrong=f"{T2} --config a.yml",
