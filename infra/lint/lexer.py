@@ -40,6 +40,7 @@ _OPTION_NEXT = re.compile(
     r"(?:[ \t]*\n){0,2}[ \t]*(?P<comment>#[^\n]*\n(?:[ \t]*(?:#[^\n]*)?\n){0,8}[ \t]*)?"
     r"(?P<dash>--?|[\u2013\u2014])[A-Za-z]"
 )
+_AMPERSAND_NEXT = re.compile(r"[ \t]*&(?=[ \t]*(?:#[^\n]*)?(?:\n|\Z))")
 _PATTERN = re.compile(r"[^\n()]{1,200}\)")
 _PATTERN_WORDS = re.compile(r"[\w*?=.\[\]-]+(?:\|[\w*?=.\[\]-]+)*\)")
 
@@ -149,6 +150,11 @@ class Lexer(WordReader):
                 self.notes.append(Note(kind="missing", line=line))
                 self._jump(follows.start("dash"))
                 self._continued = True
+                return
+            alone = _AMPERSAND_NEXT.match(self.text, self.at)
+            if alone:
+                self.notes.append(Note(kind="ampersand", line=line))
+                self._jump(alone.end() - 1)
                 return
         self._words = 0
         self._continued = False

@@ -20,6 +20,12 @@ _TEXTS = {
         "the shell ends the command here, and runs the next line as a command of its own",
         "end line {line} with a backslash",
     ),
+    "ampersand": (
+        "no backslash at the end of the line, and & alone on the next one",
+        "& behind the command",
+        "the shell ends the command here, and refuses a line that begins with &",
+        "end line {line} with &, or with a backslash",
+    ),
     "comment": (
         "a comment inside the command",
         "comments before the command",

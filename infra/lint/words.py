@@ -8,7 +8,7 @@ from typing import Literal
 MAX_DEPTH = 12
 """Substitutions inside one another; what lies deeper stays as it is written."""
 
-NoteKind = Literal["blank", "remark", "missing", "comment", "quote", "typographic", "cut", "doubled"]
+NoteKind = Literal["ampersand", "blank", "remark", "missing", "comment", "quote", "typographic", "cut", "doubled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

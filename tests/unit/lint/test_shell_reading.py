@@ -116,6 +116,12 @@ SLIPS: list[tuple[str, str, list[tuple[str, int]]]] = [
 ]
 
 
+def test_an_ampersand_alone_in_its_line() -> None:
+    document = read("vllm serve m \\\n  --a 1\n  &\nwait", "run.sh")
+    assert [(note.kind, note.line) for note in document.notes] == [("ampersand", 2)]
+    assert [token.text for token in document.launches[0].found.words][-2:] == ["--a", "1"]
+
+
 @pytest.mark.parametrize(("text", "expected"), [case[1:] for case in SLIPS], ids=[case[0] for case in SLIPS])
 def test_slips(text: str, expected: list[tuple[str, int]]) -> None:
     document = read(text, "run.sh")
