@@ -26,8 +26,6 @@ def main() -> None:
     """Declares the stack's stages: the claim, then the cluster's (where it is ours), then the deployment's."""
     stack = pulumi.get_stack()
     deployment = spec.load(stack)
-    for problem in deployment.warnings:
-        pulumi.warn(str(problem).removeprefix("warning: "))
     fleet = deployment.fleet
     given = pulumi.Config().get_object("secrets") or {}
     secrets = SecretStore(secrets_folder(os.environ, Path.home()), os.environ, given, fleet.name)
@@ -44,6 +42,8 @@ def main() -> None:
     if cluster:
         made += Group("Cluster", stack, cluster, fleet, after=[claim]).stages[-1:]
     service = Group("Serving", stack, serving, fleet, after=made)
+    for problem in deployment.warnings:
+        pulumi.warn(str(problem).removeprefix("warning: "), service)
 
     pulumi.export("endpoint", service.stages[-1].observed.apply(lambda seen: (seen or {}).get("endpoint", "")))
     pulumi.export("model", deployment.served_name)
