@@ -262,7 +262,7 @@ def _host(name: str, reader: Reader, *, sudo: bool) -> Host:
         else Gpus(
             count=gpus.number("count", low=1, high=64),
             model=gpus.text("model"),
-            memory_mib=gpus.number("memory_mib", low=1, high=1 << 24),
+            memory_mib=gpus.number("memory_mib", low=1024, high=1 << 24),
             device=gpus.path("device", default="/dev/nvidia"),
         ),
         cores=reader.number("cores", default=0, low=1, high=100_000),

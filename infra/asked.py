@@ -4,14 +4,12 @@ from collections.abc import Mapping
 
 from hosts.fleet import Host
 from infra.deployment import Deployment
-from infra.ledger.gpus import Gpu, named, of_memory
+from infra.ledger.gpus import Gpu, declared
 from infra.ledger.request import AUTO, ENGINES, FitRequest, Kt, Limit
 from infra.placement import Placement
 from infra.rules import Subject
 from infra.sizes import gib
 
-RESERVED_GIB = 0.6
-"""What the driver keeps of what nvidia-smi calls total, on the GPUs that we know (reference/hardware)."""
 _NAMES: Mapping[str, Mapping[str, str]] = {
     "vllm": {
         "dtype": "dtype", "quantization": "quantization", "kv_dtype": "kv-cache-dtype", "block_size": "block-size",
@@ -77,7 +75,7 @@ def request(d: Deployment, subject: Subject, place: Placement, *, host_gib: floa
         engine=engine,
         release=d.release,
         gpu=gpu,
-        gpus_per_node=place.gpus_per_node,
+        gpus_per_node=_gpus_per_node(d, place, role=base != "$"),
         nodes=p.world // place.gpus_per_node,
         tensor=p.tensor,
         pipeline=p.pipeline,
@@ -115,16 +113,24 @@ def request(d: Deployment, subject: Subject, place: Placement, *, host_gib: floa
 
 def gpu_of(hosts: tuple[Host, ...]) -> Gpu | None:
     """The GPU of the nodes, with what torch would report of it; None where they have none."""
-    declared = next((host.gpus for host in hosts if host.gpus), None)
-    if declared is None:
-        return None
-    return named(declared.model) or of_memory(round(declared.memory_mib / 1024 - RESERVED_GIB, 1))
+    found = next((host.gpus for host in hosts if host.gpus), None)
+    return declared(found.model, found.memory_mib) if found else None
 
 
 def host_memory_gib(d: Deployment, hosts: tuple[Host, ...]) -> float | None:
     """What the engine may take of a node's memory: what the launcher asks for, else what the smallest node has."""
-    declared = [host.memory_mib / 1024 for host in hosts if host.memory_mib]
-    return gib(d.launcher.mem, d.launcher.name) or (min(declared) if declared else None)
+    have = [host.memory_mib / 1024 for host in hosts if host.memory_mib]
+    asked = gib(d.launcher.mem, d.launcher.name)
+    if not have:
+        return asked or None
+    # what is asked for is not there because somebody asked
+    return min(asked, max(have)) if asked else min(have)
+
+
+def _gpus_per_node(d: Deployment, place: Placement, *, role: bool) -> int:
+    """GPUs that a node has for it, in use or idle; all roles take the same number, so none alone can take more."""
+    counts = [host.gpus.count for host in place.candidates if host.gpus]
+    return place.gpus_per_node if role else d.launcher.gpus or max(counts, default=place.gpus_per_node)
 
 
 def _experts_divided(subject: Subject) -> bool:

@@ -17,8 +17,8 @@ from infra.typed_lines import rows
 
 FOLDER = Path(__file__).parent / "templates"
 LINE_WIDTH = 100
-SHADES = 3
-"""So many tints tell the components of weights apart."""
+SHADES = 8
+"""So many tints tell the components of weights apart: as many as a model was seen to have."""
 PICTURE = 1000
 """The picture's own width; the page stretches it."""
 
@@ -47,6 +47,7 @@ def plan_html(it: Deployment | Reading) -> str:
         ledgers=[_ledger(ledger) for ledger in shown.ledgers(it)],
         no_ledger=view.no_ledger(it),
         needs=_needs,
+        shades=SHADES,
         limits=shown.limits(it),
         cost=shown.cost(it),
         launches=[
@@ -70,12 +71,8 @@ def plan_html(it: Deployment | Reading) -> str:
 
 def _verdict(it: Reading) -> dict[str, str]:
     """The one thing to know first."""
-    errors, warnings = len(it.errors), len(it.warnings)
-    if errors:
-        return {"kind": "error", "text": f"refused: {errors} error{'s' * (errors > 1)}"}
-    if warnings:
-        return {"kind": "warning", "text": f"can be planned; {warnings} warning{'s' * (warnings > 1)}"}
-    return {"kind": "good", "text": "no problem found"}
+    kind = "error" if it.errors else "warning" if it.warnings else "good"
+    return {"kind": kind, "text": shown.verdict(it)}
 
 
 def _secrets(it: Reading) -> list[dict[str, str]]:
@@ -102,18 +99,20 @@ def _ledger(it: Ledger) -> dict[str, object]:
         "rows": [{"name": part.name, "gib": f"{part.gib:.1f}", "inner": part.inner, "css": css} for part, css in drawn],
         "said": it.said,
         "missing": f"{it.missing_gib:.1f}" if it.missing_gib else "",
+        "fits": it.fits,
         "changes": [{"text": c.text, "cost": c.cost, "tokens": f"{c.tokens:,}"} for c in it.changes],
         "needs": it.needs,
     }
 
 
 def _colours(parts: Sequence[Part]) -> list[tuple[Part, str]]:
-    """Each part with its class; components of weights in turns."""
-    inner = 0
+    """Each part with its class: components of weights in turns, the second of another kind in its other tint."""
+    seen: dict[str, int] = {}
     found: list[tuple[Part, str]] = []
     for part in parts:
-        found.append((part, f"weights-{inner % SHADES}" if part.inner else part.kind))
-        inner = inner + 1 if part.inner else 0
+        kind = "inner" if part.inner else part.kind
+        n = seen[kind] = seen.get(kind, -1) + 1
+        found.append((part, f"weights-{n % SHADES}" if part.inner else f"{kind}-1" if n else kind))
     return found
 
 

@@ -9,6 +9,7 @@ from hosts.fleet import Fleet, Host
 from hosts.problem import Problem
 from infra.command import Var, Word
 from infra.deployment import Deployment, LauncherConfig, Parallelism, Role
+from infra.sizes import gib
 
 Rendezvous = Literal["single", "tcp", "mpi", "ray"]
 """How the ranks of an engine find each other; what a launcher offers must contain it."""
@@ -149,11 +150,52 @@ def problems(
         return
     able = _candidates(fleet, launcher, per_node)
     if nodes > len(able):
+        more = f"declare more nodes in hosts/inventory/{fleet.name}.yaml"
         yield _problem(
             "$.roles" if roles else _where(parallelism, "$"),
-            f"{nodes * per_node} GPUs, {nodes} nodes of {per_node}",
-            f"at most {len(able)} nodes: {', '.join(host.name for host in able) or 'none has as many GPUs'}",
+            f"{nodes * per_node} GPUs, {_nodes(nodes)} of {per_node}",
+            f"at most {_nodes(len(able))}: {', '.join(host.name for host in able) or 'none has as many GPUs'}",
+            fix=f"{more}, or {_smaller(parallelism, len(able) * per_node, per_node, roles)}",
         )
+        return
+    yield from _sizes(launcher, able)
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'s' * (count != 1)}"
+
+
+def _smaller(parallelism: Parallelism, gpus: int, per_node: int, roles: Sequence[Role]) -> str:
+    """What would fit on the GPUs that are there."""
+    if roles:
+        return f"roles of {_nodes(gpus // per_node)} together"
+    if parallelism.pipeline == parallelism.data == 1:
+        # a power of two of nodes, since heads are divided
+        return f"tensor: {per_node << max(0, (gpus // per_node).bit_length() - 1)}"
+    return f"a parallelism of at most {gpus} GPUs"
+
+
+def _sizes(launcher: LauncherConfig, able: Sequence[Host]) -> Iterator[Problem]:
+    """What is asked of each node, and none of those that declare how much they have, has."""
+    if launcher.name not in _SCHEDULED:
+        return
+    for key, asked, unit, has in (
+        ("cpus", float(launcher.cpus), "CPUs", [float(host.cpus) for host in able if host.cpus]),
+        ("mem", gib(launcher.mem, launcher.name), "GiB", [host.memory_mib / 1024 for host in able if host.memory_mib]),
+    ):
+        if has and asked > max(has):
+            yield _problem(
+                f"$.launcher.{key}",
+                f"{asked:.0f} {unit}",
+                f"at most {int(max(has))} {unit}, the most that one of {', '.join(host.name for host in able)} has",
+                why="no node could take it: it would wait for ever, or be refused",
+                fix=f"{key}: {_written(key, max(has), launcher.name)}",
+            )
+
+
+def _written(key: str, most: float, launcher: str) -> str:
+    """A number of CPUs or GiB as the launcher takes it."""
+    return str(int(most)) if key == "cpus" else f"{int(most)}G" + "i" * (launcher == "kubernetes")
 
 
 def _role_problems(roles: Sequence[Role], launcher: LauncherConfig, fleet: Fleet) -> Iterator[Problem]:

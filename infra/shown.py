@@ -52,6 +52,7 @@ class Ledger:
     parts: tuple[Part, ...]
     said: str
     missing_gib: float
+    fits: bool
     needs: tuple[Need, ...]
     changes: tuple[Change, ...]
 
@@ -113,6 +114,7 @@ def _ledger(d: Deployment, role: str, fit: Fit, changes: tuple[Change, ...]) -> 
         parts=tuple(_parts(fit)),
         said=_said(fit),
         missing_gib=fit.missing_gib,
+        fits=fit.fits,
         needs=tuple(_needs(d, fit)),
         changes=changes,
     )
@@ -164,7 +166,18 @@ def _said(fit: Fit) -> str:
     longest = f"the longest sequence: {r.context:,} tokens, {gpu.sequence_gib:.1f} GiB"
     if gpu.kv <= 0:
         return f"no room for KV cache; {longest}"
+    if fit.longest < r.context:
+        longest = f"the longest sequence: {fit.longest:,}, where the cache ends; the context is {r.context:,}"
     return f"KV cache: {max(0, gpu.tokens):,} tokens of {gpu.token_bytes / 1024:.1f} KiB; {longest}"
+
+
+def verdict(it: Reading) -> str:
+    """The one thing to know first: what refuses it, or that it fits, where that was computed."""
+    warnings = f"{len(it.warnings)} warning{'s' * (len(it.warnings) > 1)}" if it.warnings else ""
+    if it.errors:
+        said = f"refused: {len(it.errors)} error{'s' * (len(it.errors) > 1)}"
+        return f"{said}, {warnings}" if warnings else said
+    return f"{'fits' if it.fits else 'can be planned'}; {warnings or 'no problem found'}"
 
 
 def _needs(d: Deployment, fit: Fit) -> Iterator[Need]:

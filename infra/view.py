@@ -60,10 +60,8 @@ def _problems(it: Reading) -> Iterator[str]:
         for name, text in said(problem):
             yield from _wrap(f"{name:<8}{text}", 2, more=10)
     if it.errors:
-        count, more = len(it.errors), len(it.warnings)
         yield ""
-        text = f"refused: {count} error{'s' * (count > 1)}" + (f", {more} warning{'s' * (more > 1)}" if more else "")
-        yield from _wrap(f"{text}. Nothing is brought up from it; what follows is what it would be.", 0)
+        yield from _wrap(f"{shown.verdict(it)}. Nothing is brought up from it; what follows is what it would be.", 0)
 
 
 def said(problem: Problem) -> tuple[tuple[str, str], ...]:
@@ -136,6 +134,8 @@ def _ledger(it: Ledger, ascii_only: bool) -> Iterator[str]:
     yield from _wrap(f"memory of {it.role + ': ' if it.role else ''}{it.title}", 0)
     yield from (f"  {row}" for row in waterfall(it.parts, it.total_gib, width=WIDTH - 2, ascii_only=ascii_only))
     yield from _wrap(it.said, 2)
+    if it.fits:
+        yield "  it fits"
     if it.missing_gib:
         yield from _wrap(f"does not fit: {it.missing_gib:.1f} GiB a GPU are missing", 2)
     if it.changes:

@@ -48,13 +48,23 @@ class _Breach:
 def _breaches(r: FitRequest) -> Iterator[_Breach]:
     a = r.model.architecture
     if a.heads % r.tensor:
-        most = max(n for n in range(1, min(a.heads, r.tensor) + 1) if a.heads % n == 0)
+        have = r.gpus_per_node * r.nodes // (r.pipeline * r.data)
+        fitting = [n for n in range(1, a.heads + 1) if a.heads % n == 0 and n <= max(1, have)]
+        near = min(fitting, key=lambda n: (abs(n - r.tensor), -n))
         yield _Breach(
             field="tensor",
             rule="heads-divisible",
             found=f"{a.heads} heads over {r.tensor} ranks",
             wanted=f"a divisor of {a.heads}",
-            fix=str(most),
+            fix=f"--tensor {near}",
+        )
+    if 0 < a.context < r.context:
+        yield _Breach(
+            field="max_model_len",
+            rule="context-length",
+            found=f"sequences of {r.context} tokens",
+            wanted=f"at most {a.context}, the context of {r.model.name}",
+            fix=f"--max-model-len {a.context}, or leave it out",
         )
     if r.pipeline > a.layers:
         yield _Breach(
@@ -92,5 +102,5 @@ def _experts(r: FitRequest, a: Architecture) -> Iterator[_Breach]:
             rule=rule,
             found=f"experts {width} wide in {slices} slices of {width / slices:g}",
             wanted=f"slices that are a multiple of {block}",
-            fix=f"at most {most}, or --expert",
+            fix=f"--tensor {most}, or --expert" if slices == r.tensor else f"at most {most} slices, or --expert",
         )

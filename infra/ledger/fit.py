@@ -10,7 +10,7 @@ from infra.ledger.host import HostNeed, need
 from infra.ledger.limits import limit_problems
 from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
 
-SOURCE = "reference/engines.md 4.4"
+SOURCE, HOST_SOURCE = "docs/ledger.md, a GPU", "docs/ledger.md, a node"
 SMALL = 0.01
 CERTAIN = 0.5
 KT_TIGHT = 1.15
@@ -30,6 +30,11 @@ class Fit:
     def fits(self) -> bool:
         """Whether nothing that was found is an error."""
         return not any(problem.level == "error" for problem in self.problems)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence that can be served: the cache of an engine that starts may hold fewer."""
+        return min(self.request.context, self.gpu.tokens) if self.fits and self.gpu.tokens > 0 else self.request.context
 
     @property
     def missing_gib(self) -> float:
@@ -101,7 +106,7 @@ def _world(r: FitRequest) -> Iterator[Problem]:
             found=f"{r.tensor} x {r.pipeline} x {r.data} = {r.world} ranks",
             wanted=f"at most the {have} GPUs of {r.nodes} node{'s' * (r.nodes > 1)} of {r.gpus_per_node}",
             why="tensor x pipeline x data is the number of GPUs",
-            fix=f"{r.world - have} more GPUs, or smaller sizes",
+            fix=f"--nodes {-(-r.world // r.gpus_per_node)}, or sizes of at most {have} GPUs",
             source="vLLM, SGLang: one rank a GPU",
         )
 
@@ -115,6 +120,17 @@ def _lacks(r: FitRequest, d: Division) -> bool:
 
 
 def _gpu_problems(r: FitRequest, d: Division) -> Iterator[Problem]:
+    if r.gpu.unusual:
+        yield Problem(
+            level="warning",
+            where=r.place("gpu"),
+            rule="gpu-size",
+            found=f"{r.gpu.total_gib:.1f} GiB of a {r.gpu.name}",
+            wanted=f"about {r.gpu.usual_gib:.1f} GiB, which a {r.gpu.name} has",
+            why="what is declared is believed, and the ledger is computed from it",
+            fix="gpus.memory_mib of the node as `nvidia-smi --query-gpu=memory.total --format=csv` prints it",
+            source=SOURCE,
+        )
     if _lacks(r, d):
         short = d.sequence_gib - d.kv
         held = d.weights_gib + d.activations + d.other
@@ -167,7 +183,7 @@ def _gpu_problems(r: FitRequest, d: Division) -> Iterator[Problem]:
             found=f"{defaults.utilization(r):g}",
             wanted=f"at most {FULL:g}",
             why="the CUDA context and, before 0.21, graphs live in what is left",
-            source="reference/memory-reports.md",
+            source=SOURCE,
         )
 
 
@@ -187,7 +203,7 @@ def _host_problems(r: FitRequest, host: HostNeed) -> Iterator[Problem]:
             wanted=f"at least {host.ram_gib:.0f} GiB",
             why=f"{host.ram_gib - have:.0f} GiB are missing" + _experts_why(host),
             fix=f"{host.ram_gib * (KT_TIGHT if kt else 1):.0f} GiB" + (", or a smaller chunked-prefill-size" * kt),
-            source="reference/engines.md 5" if kt else "assumed: 8 GiB a process",
+            source=HOST_SOURCE if kt else "assumed: 8 GiB a process",
         )
     elif have is not None and kt and host.ram_gib * KT_TIGHT > have:
         yield Problem(
@@ -197,7 +213,7 @@ def _host_problems(r: FitRequest, host: HostNeed) -> Iterator[Problem]:
             found=f"{have:.0f} GiB a node",
             wanted=f"about {host.ram_gib * KT_TIGHT:.0f} GiB",
             why=f"{host.ram_gib:.0f} GiB are computed, and loading was seen to charge more than that",
-            source="reference/engines.md 5",
+            source=HOST_SOURCE,
         )
     if have is not None and kt and host.mapped_gib > max(0.0, have - host.ram_gib):
         yield Problem(
@@ -207,7 +223,7 @@ def _host_problems(r: FitRequest, host: HostNeed) -> Iterator[Problem]:
             found=f"{max(0.0, have - host.ram_gib):.0f} GiB for the page cache",
             wanted=f"{host.mapped_gib:.0f} GiB of mapped weights",
             why="it runs, and reads experts from the disk again and again",
-            source="reference/engines.md 5",
+            source=HOST_SOURCE,
         )
     for name, given, wanted in (("shm_gib", r.shm_gib, host.shm_gib), ("disk_gib", r.disk_gib, host.disk_gib)):
         if given is not None and wanted > given:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 GIB = 1 << 30
 SOLD = 0.9
+RESERVED_GIB = 0.6
+"""What the driver keeps of what nvidia-smi calls total, on the GPUs that we know (reference/hardware)."""
+SAME, UNUSUAL = 0.01, 0.08
+"""Shares: two totals that differ by less are those of one product, by more are not."""
 SAME_GIB = 0.35
 """Two totals that differ by less are the same product: drivers reserve a little more or less."""
 
@@ -18,6 +22,13 @@ class Gpu:
     total_gib: float
     vendor: str = "nvidia"
     source: str = ""
+    usual_gib: float = 0.0
+    """What the product of that name has; 0 where that is not known."""
+
+    @property
+    def unusual(self) -> bool:
+        """Whether its memory is not that of its name; ECC alone takes a sixteenth of some products."""
+        return bool(self.usual_gib) and abs(self.total_gib - self.usual_gib) > UNUSUAL * self.usual_gib
 
     @property
     def rocm(self) -> bool:
@@ -90,6 +101,27 @@ def named(name: str, memory_gib: float | None = None) -> Gpu | None:
         return known
     vendor = known.vendor if known else ("amd" if name.lower().startswith(("amd", "mi")) else "nvidia")
     return Gpu(name=known.name if known else name, total_gib=memory_gib, vendor=vendor, source="given")
+
+
+def declared(name: str, memory_mib: int) -> Gpu:
+    """The GPU that a fleet declares, its memory as nvidia-smi prints it: the product of that name and size.
+
+    A name alone may stand for several sizes ("NVIDIA H100"); memory that none of them has is believed.
+    """
+    total = round(memory_mib / 1024 - RESERVED_GIB, 1)
+    known = _known(name)
+    if known is None:
+        return of_memory(total)
+    sizes = [gpu for gpu in GPUS.values() if _product(gpu) == _product(known)]
+    near = min((known, *sizes), key=lambda gpu: abs(gpu.total_gib - total))
+    if abs(near.total_gib - total) < SAME * near.total_gib:
+        return near
+    return Gpu(name=near.name, total_gib=total, vendor=near.vendor, source="given", usual_gib=near.total_gib)
+
+
+def _product(gpu: Gpu) -> str:
+    """Its name without its size: "H100" of "H100 NVL 94GB"."""
+    return re.sub(r"( NVL)?( \d+GB)?$", "", gpu.name)
 
 
 def of_memory(total_gib: float) -> Gpu:

@@ -11,7 +11,7 @@ from infra.ledger.request import AUTO, KT_ENGINES, FitRequest
 
 MOST_SUGGESTIONS = 6
 UTILIZATIONS = (0.92, 0.95)
-MEMORY = ("gpu-memory", "world-size")
+MEMORY = ("gpu-memory",)
 SHORTEST = 8192
 """A context that is still of use."""
 SMALLER = ("fp8-block", "compressed-tensors-int4")
@@ -90,6 +90,7 @@ def explained(found: Fit, suggestions: Sequence[Suggestion]) -> Fit:
 
 def _changes(r: FitRequest, first: Fit) -> Iterator[_Change]:
     """Candidates, cheapest first: what costs nothing, then quality, then machines."""
+    yield from _too_many(r)
     yield from _idle(r)
     yield from _utilization(r)
     yield from _shorter(r, first)
@@ -101,17 +102,40 @@ def _changes(r: FitRequest, first: Fit) -> Iterator[_Change]:
     yield from _more_nodes(r)
 
 
+def _too_many(r: FitRequest) -> Iterator[_Change]:
+    """Fewer ranks, or as many nodes as the ranks take."""
+    have = r.gpus_per_node * r.nodes
+    if r.world <= have:
+        return
+    heads, most = r.model.architecture.heads, have // (r.pipeline * r.data)
+    tensor = next((n for n in range(most, 0, -1) if heads % n == 0), 0)
+    if tensor:
+        yield _Change(
+            options={"--tensor": str(tensor)},
+            cost="fewer ranks, on the GPUs that are there",
+            request=replace(r, tensor=tensor),
+        )
+    nodes = -(-r.world // r.gpus_per_node)
+    yield _Change(
+        options={"--nodes": str(nodes)}, cost="as many nodes as the ranks take", request=replace(r, nodes=nodes)
+    )
+
+
 def _idle(r: FitRequest) -> Iterator[_Change]:
     """GPUs that are there and not in use."""
-    have = r.gpus_per_node * r.nodes
-    heads = r.model.architecture.heads
-    for tensor in (r.tensor * 2**n for n in range(1, 9)):
-        if tensor * r.pipeline * r.data <= have and heads % tensor == 0:
-            yield _Change(
-                options={"--tensor": str(tensor)},
-                cost="GPUs that are idle in this plan",
-                request=replace(r, tensor=tensor),
-            )
+    for tensor in _wider(r):
+        yield _Change(
+            options={"--tensor": str(tensor)},
+            cost="GPUs that are idle in this plan",
+            request=replace(r, tensor=tensor),
+        )
+
+
+def _wider(r: FitRequest) -> list[int]:
+    """Tensor sizes that the GPUs which are there allow, beyond the one asked for."""
+    have, heads = r.gpus_per_node * r.nodes, r.model.architecture.heads
+    sizes = [r.tensor * 2**n for n in range(1, 9)]
+    return [tensor for tensor in sizes if tensor * r.pipeline * r.data <= have and heads % tensor == 0]
 
 
 def _utilization(r: FitRequest) -> Iterator[_Change]:
@@ -129,17 +153,23 @@ def _shorter(r: FitRequest, first: Fit) -> Iterator[_Change]:
     """The longest context that fits, in steps of 1024 tokens."""
     if first.gpu.kv <= 0 or r.max_model_len == AUTO:
         return
-    low, high = 0, r.context // 1024
+    longest = _longest(r)
+    low, high = 0, longest // 1024
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fit(replace(r, max_model_len=middle * 1024)).fits else (low, middle - 1)
-    if low * 1024 >= min(SHORTEST, r.context):
+    if low * 1024 >= min(SHORTEST, longest):
         length = low * 1024
         yield _Change(
             options={"--max-model-len": str(length)},
             cost="shorter requests",
             request=replace(r, max_model_len=length),
         )
+
+
+def _longest(r: FitRequest) -> int:
+    """Tokens that a sequence may have: no more than the model knows places for, whatever was asked."""
+    return min(r.context, r.model.architecture.context or r.context)
 
 
 def _fp8(r: FitRequest, first: Fit) -> Iterator[_Change]:
@@ -173,8 +203,9 @@ def _together(r: FitRequest) -> Iterator[_Change]:
     if r.engine == "trtllm" or r.max_model_len == AUTO:
         return
     share = max(UTILIZATIONS[-1], defaults.utilization(r))
-    for length in (r.context, 131072, 65536, 32768, 16384, SHORTEST):
-        if length > r.context:
+    longest = _longest(r)
+    for length in (longest, 131072, 65536, 32768, 16384, SHORTEST):
+        if length > longest:
             continue
         options = {"--utilization": f"{share:g}", "--kv-dtype": "fp8"}
         options |= {"--max-model-len": str(length)} if length < r.context else {}
@@ -198,8 +229,12 @@ def _quantised(r: FitRequest) -> Iterator[_Change]:
 
 def _more_nodes(r: FitRequest) -> Iterator[_Change]:
     """More machines: whole pipeline stages first, which talk least; then wider tensors, then replicas of attention."""
+    # nobody adds a node to one that is half idle
+    full = max(_wider(r), default=r.tensor)
+    own = {"--tensor": str(full)} if full != r.tensor else {}
+    r = replace(r, tensor=full)
     for times in (2, 4):
-        nodes = {"--nodes": str(r.nodes * times)}
+        nodes = {"--nodes": str(r.nodes * times)} | own
         wider = replace(r, nodes=r.nodes * times)
         if r.data > 1:
             data = {"--data": str(r.data * times)}

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from hosts.words import nearest
-from infra import model as models
 from infra import precision as precisions
 from infra.deployment import Parallelism
-from infra.ledger.gpus import GPUS, Gpu, named, of_memory
+from infra.ledger import typed
+from infra.ledger.gpus import Gpu
 from infra.model import Model
 from infra.precision import Precision
 
@@ -136,7 +135,7 @@ def from_options(
     release: str = "",
     gpus: str,
     nodes: int = 1,
-    tensor: int = 0,
+    tensor: int | str = 0,
     pipeline: int = 1,
     data: int = 1,
     expert: bool = False,
@@ -147,33 +146,27 @@ def from_options(
     max_model_len: str = "",
     max_num_seqs: int = 0,
     max_num_batched_tokens: str = "",
-    utilization: float = 0.0,
+    utilization: float | str = 0.0,
     draft: str = "",
     host_ram_gib: float = 0.0,
 ) -> FitRequest:
-    """The request that the words of `invoke fit` mean. Raises InputError with everything that is wrong with them."""
+    """The request that the words of `invoke fit` mean. Raises InputError with everything that is wrong with them.
+
+    "" and the numbers 0 are "not said"; a text "0" is what somebody typed.
+    """
     problems: list[Problem] = []
-    what = _model(model, "MODEL", problems)
-    drafting = _model(draft, "--draft", problems) if draft else None
-    per_node, gpu = _gpus(gpus, problems)
-    if engine not in ENGINES:
-        near = nearest(engine, ENGINES)
-        fix = f"did you mean {near}?" if near else None
-        problems.append(Problem(where="--engine", found=engine, wanted=f"one of {', '.join(ENGINES)}", fix=fix))
-    if quant and precisions.scheme(quant) is None and quant.lower() not in precisions.METHODS:
-        known = ", ".join((*precisions.SCHEMES, *precisions.METHODS))
-        problems.append(Problem(where="--quant", found=quant, wanted=f"one of {known}"))
-    if dtype.lower() not in precisions.DTYPE_BYTES:
-        known = ", ".join(precisions.DTYPE_BYTES)
-        problems.append(Problem(where="--dtype", found=dtype, wanted=f"one of {known}"))
-    if not 0 <= utilization <= 1:
-        problems.append(Problem(where="--utilization", found=f"{utilization:g}", wanted="a share from 0 to 1"))
+    what = typed.model(model, "MODEL", problems)
+    drafting = typed.model(draft, "--draft", problems) if draft else None
+    per_node, gpu = typed.gpus(gpus, problems)
+    release = release.removeprefix("v")
+    problems.extend(typed.engine_problems(engine))
+    problems.extend(typed.release_problems(engine, release))
+    problems.extend(typed.format_problems(quant, dtype, kv_dtype))
+    share = typed.share(utilization, problems)
     counts = {"--nodes": nodes, "--pipeline": pipeline, "--data": data, "--decode-context": decode_context}
-    counts |= {"--tensor": tensor} if tensor else {}
-    for option, count in counts.items():
-        if not 1 <= count <= MOST:
-            problems.append(Problem(where=option, found=str(count), wanted=f"a number from 1 to {MOST}"))
-    amounts: dict[str, float] = {"--max-num-seqs": max_num_seqs, "--host-ram-gib": host_ram_gib, "--tensor": tensor}
+    problems.extend(typed.count_problems(counts))
+    ranks = typed.ranks(tensor, problems)
+    amounts: dict[str, float] = {"--max-num-seqs": max_num_seqs, "--host-ram-gib": host_ram_gib}
     for option, amount in amounts.items():
         if amount < 0:
             problems.append(Problem(where=option, found=f"{amount:g}", wanted="a number that is not negative"))
@@ -183,7 +176,7 @@ def from_options(
         raise InputError(problems)
     assert what is not None
     assert gpu is not None
-    cut = parallelism(engine, tensor or 1, pipeline, data, expert=expert, gpus=per_node * nodes)
+    cut = parallelism(engine, ranks, pipeline, data, expert=expert, gpus=per_node * nodes)
     return FitRequest(
         model=what,
         engine=engine,
@@ -198,18 +191,15 @@ def from_options(
         decode_context=decode_context,
         dtype=dtype,
         quantization=quant,
-        kv_dtype=kv_dtype,
+        kv_dtype=kv_dtype.lower(),
         max_model_len=length,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=batched,
-        utilization=utilization,
+        utilization=share,
         draft=drafting,
-        dp_attention=cut.data > 1 and engine != "vllm" and (cut.tensor != (tensor or 1) or expert),
+        dp_attention=cut.data > 1 and engine != "vllm" and (cut.tensor != ranks or expert),
         host_ram_gib=host_ram_gib or None,
     )
-
-
-MOST = 4096
 
 
 def newest(engine: str) -> str:
@@ -245,51 +235,3 @@ def tokens(text: str, where: str, problems: list[Problem]) -> int:
 
 
 UNITS = {"": 1, "k": 1000, "K": 1024, "m": 1000**2, "M": 1024**2}
-
-
-def _model(name: str, where: str, problems: list[Problem]) -> Model | None:
-    """A model of the catalogue by name or repository, or what a config.json says."""
-    try:
-        return models.find(name) or _file(name)
-    except InputError as error:
-        problems.extend(
-            Problem(where=where, found=f"{name}: {p.where}: {p.found}", wanted=p.wanted, why=p.why, fix=p.fix)
-            if p.where != "$"
-            else Problem(where=where, found=p.found, wanted=p.wanted, why=p.why, fix=p.fix)
-            for p in error.problems
-        )
-    return None
-
-
-def _file(name: str) -> Model:
-    from pathlib import Path  # noqa: PLC0415 - a name of the catalogue needs none
-
-    path = Path(name)
-    if path.is_dir() or path.is_file():
-        return models.load_config(path)
-    near = nearest(name.lower(), models.names())
-    wanted = f"a model of the catalogue ({', '.join(models.names())}), its repository, or the path of a config.json"
-    raise InputError(
-        [Problem(where="$", found="neither", wanted=wanted, fix=f"did you mean {near}?" if near else None)]
-    )
-
-
-def _gpus(text: str, problems: list[Problem]) -> tuple[int, Gpu | None]:
-    """(GPUs a node, product) of `8xh200` or `8x139.8GiB`."""
-    found = re.fullmatch(r"(?:(\d{1,4})\s*[x×*]\s*)?(\S.*)", text.strip(), re.IGNORECASE)  # noqa: RUF001 - people write it
-    count = int(found.group(1) or 1) if found else 0
-    name = found.group(2) if found else ""
-    size = re.fullmatch(r"(\d{1,4}(?:\.\d{1,4})?)\s*(GiB|GB|G|Gi)", name, re.IGNORECASE)
-    gpu = of_memory(float(size.group(1))) if size else named(name)
-    if gpu is None or not count or gpu.total_gib <= 0:
-        near = nearest(name.lower(), list(GPUS))
-        problems.append(
-            Problem(
-                where="--gpus",
-                found=repr(text)[:60],
-                wanted=f"GPUs of a node, like 8xh200 or 8x139.8GiB; known are {', '.join(GPUS)}",
-                fix=f"did you mean {count or 8}x{near}?" if near else None,
-            )
-        )
-        return 0, None
-    return count, gpu

@@ -23,7 +23,9 @@ def lines(found: Fit, suggestions: Sequence[Suggestion] = (), *, width: int = 10
     )
     yield f"{r.model.name} on {r.engine} {r.release}: {r.nodes} x {r.gpus_per_node} {r.gpu.name}, {cut}"[:width]
     answer = "fits" if found.fits else "does not fit"
-    yield f"  {answer}; KV cache for {d.tokens:,} tokens, longest sequence {r.context:,}"
+    yield f"  {answer}; KV cache for {d.tokens:,} tokens, longest sequence {found.longest:,}"
+    if found.longest < r.context:
+        yield f"  a sequence ends where the cache does; the model's own longest has {r.context:,} tokens"
     yield ""
     yield f"  GiB of the fullest GPU ({r.gpu.total_gib:.1f}; {d.usable:.1f} usable)"
     for name, size in found.picture.items():

@@ -108,6 +108,39 @@ def test_the_page_says_what_the_terminal_says(name: str) -> None:
     assert shown.cost(it) in said
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_parts_of_a_gpu_have_colours_of_their_own(name: str) -> None:
+    text = page.plan_html(reading(name))
+    for table in re.findall(r"<svg class=\"gpu\".*?</table>", text, re.DOTALL):
+        swatches = re.findall(r'class="swatch ([a-z0-9-]+)"', table)
+        pieces = re.findall(r'<rect class="([a-z0-9-]+)"', table)
+        for classes in (pieces, [it for it in swatches if it != "weights"]):
+            assert len(classes) == len(set(classes)), classes
+        colours = re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", text[: text.index("@media")])
+        drawn = [dict(colours)[it] for it in pieces]
+        assert len(drawn) == len(set(drawn))
+
+
+@pytest.mark.parametrize(
+    ("problems", "fits", "text"),
+    [
+        ("", True, "fits; no problem found"),
+        ("w", True, "fits; 1 warning"),
+        ("w", False, "can be planned; 1 warning"),
+        ("e", True, "refused: 1 error"),
+        ("eeww", True, "refused: 2 errors, 2 warnings"),
+    ],
+)
+def test_the_verdict_is_the_terminals(problems: str, fits: bool, text: str) -> None:
+    it = spec.read("dgx-h200")
+    found = tuple(
+        Problem(where="$", found="a", wanted="b", level="error" if kind == "e" else "warning") for kind in problems
+    )
+    it = replace(it, problems=found, fits=it.fits if fits else {})
+    assert f">{text}</span>" in page.plan_html(it)
+    assert (f"{text}." in view.plan_text(it)) is ("e" in problems)
+
+
 def test_the_same_plan_is_the_same_page() -> None:
     assert page.plan_html(spec.read("dgx-h200")) == page.plan_html(spec.read("dgx-h200"))
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,49 @@ def test_what_does_not_fit(
     (problem,) = problems(parallelism, launcher, fleet)
     assert problem.where == where
     assert wanted in problem.wanted
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "nodelist", "wanted", "fix"),
+    [
+        (Parallelism(tensor=32), (), "at most 2 nodes: n1, n2", "tensor: 16"),
+        (Parallelism(tensor=8, data=3), (), "at most 2 nodes: n1, n2", "a parallelism of at most 16 GPUs"),
+    ],
+)
+def test_too_few_nodes_name_the_file_and_what_would_fit(
+    parallelism: Parallelism, nodelist: tuple[str, ...], wanted: str, fix: str, tmp_path: Path
+) -> None:
+    fleet = parse(parse_yaml(STACK), tmp_path).fleet
+    (problem,) = problems(parallelism, replace(SLURM, nodelist=nodelist), fleet)
+    assert problem.wanted == wanted
+    assert problem.fix == f"declare more nodes in hosts/inventory/ours.yaml, or {fix}"
+
+
+def test_one_node_is_singular(tmp_path: Path) -> None:
+    fleet = parse(parse_yaml(STACK), tmp_path).fleet
+    one = replace(fleet, name="alpha", hosts=fleet.hosts[:2])
+    (problem,) = problems(Parallelism(tensor=16), SLURM, one)
+    assert (problem.found, problem.wanted) == ("16 GPUs, 2 nodes of 8", "at most 1 node: n1")
+    assert problem.fix == "declare more nodes in hosts/inventory/alpha.yaml, or tensor: 8"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "where", "fix"),
+    [
+        ({"cpus": 1000}, "$.launcher.cpus", "cpus: 224"),
+        ({"mem": "3000G"}, "$.launcher.mem", "mem: 1953G"),
+        ({"name": "kubernetes", "mem": "3000Gi"}, "$.launcher.mem", "mem: 1953Gi"),
+        ({"cpus": 224, "mem": "1953G"}, "", ""),
+        ({"mem": "0"}, "", ""),
+        ({"name": "systemd", "cpus": 1000}, "", ""),  # which does not use it, and says so
+    ],
+)
+def test_more_than_a_node_has_is_refused(launcher: dict[str, Any], where: str, fix: str, tmp_path: Path) -> None:
+    fleet = parse(parse_yaml(STACK), tmp_path).fleet
+    found = list(problems(Parallelism(tensor=8), replace(SLURM, **launcher), fleet))
+    assert [(problem.where, problem.fix) for problem in found] == ([(where, fix)] if where else [])
+    unsaid = replace(fleet, hosts=tuple(replace(host, cpus=0, memory_mib=0) for host in fleet.hosts))
+    assert list(problems(Parallelism(tensor=8), replace(SLURM, **launcher), unsaid)) == []
 
 
 def test_nodes_without_gpus_are_named_for_what_they_lack(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hosts import fleet
 from hosts.errors import InputError
 from hosts.schema import load_yaml
 from infra import spec
+from infra.asked import host_memory_gib
 from infra.proof import prove
 from tests.unit.test_catalogue import EXPECTED, read, refused
 
@@ -81,6 +82,27 @@ def test_what_runs_and_is_slower_is_a_warning() -> None:
     d = read("k2-ktransformers", "engine.args.kt-threadpool-count", 4)
     (found,) = (problem for problem in d.warnings if problem.where == "$.engine.args.kt-threadpool-count")
     assert (found.level, found.token) == ("warning", "--kt-threadpool-count")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "cheapest"),
+    [
+        ("parallelism.tensor", 4, "parallelism.tensor: 8"),
+        ("engine.args.max-model-len", 1048576, "engine.args.max-model-len: 262144"),
+    ],
+)
+def test_what_is_there_is_suggested_first(path: str, value: object, cheapest: str) -> None:
+    """Idle GPUs of the declared node, as `invoke fit` says; no context that the model does not have."""
+    found = refused("dgx-h200", path, value)
+    fixes = [problem.fix for problem in found if problem.rule == "gpu-memory"]
+    assert [str(fix).startswith(cheapest) for fix in fixes] == [True]
+
+
+@pytest.mark.parametrize(("mem", "gib"), [("", 1953.125), ("1800G", 1800.0), ("3000G", 1953.125)])
+def test_memory_that_was_asked_for_is_not_there_because_of_that(mem: str, gib: float) -> None:
+    d = read("dgx-h200")
+    d = replace(d, launcher=replace(d.launcher, mem=mem))
+    assert host_memory_gib(d, d.fleet.nodes) == gib
 
 
 def test_stand_ins_have_no_ledger() -> None:

@@ -10,6 +10,7 @@ import pytest
 from infra.ledger import host
 from infra.ledger.cuts import refusals
 from infra.ledger.fit import fit
+from infra.ledger.gpus import declared
 from infra.ledger.nearest import answer, document, nearest
 from infra.ledger.request import FitRequest, Kt, Limit, from_options
 from infra.ledger.text import bar, lines
@@ -100,7 +101,7 @@ def test_parts_fill_the_gpu() -> None:
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "sglang-kt", "trtllm"])
 def test_the_shape_is_fixed(engine: str) -> None:
-    found = fit(request(engine=engine, tensor=8)).to_json()
+    found = fit(replace(request(tensor=8), engine=engine)).to_json()
     gpu, node = found["gpu"], found["host"]
     assert isinstance(gpu, dict)
     assert isinstance(node, dict)
@@ -188,6 +189,71 @@ def test_changes_are_cheapest_first_and_each_fits(model: str, options: dict[str,
     assert json.loads(json.dumps(document(answered, same)))["nearest"][0]["options"] == first
 
 
+@pytest.mark.parametrize(
+    ("options", "rule", "fix"),
+    [
+        ({"tensor": 16}, "world-size", "--nodes 2, or sizes of at most 8 GPUs"),
+        ({"tensor": 12, "gpus": "4xh200"}, "world-size", "--nodes 3, or sizes of at most 4 GPUs"),
+        ({"tensor": 7}, "heads-divisible", "--tensor 8"),
+        ({"tensor": 6}, "heads-divisible", "--tensor 8"),
+        ({"tensor": 3, "gpus": "3xh200"}, "heads-divisible", "--tensor 2"),
+        ({"tensor": 64, "nodes": 8}, "int4-marlin-slices", "--tensor 32, or --expert"),
+        ({"tensor": 8, "max_model_len": "1048576"}, "context-length", "--max-model-len 262144, or leave it out"),
+    ],
+)
+def test_a_fix_can_be_typed(options: dict[str, Any], rule: str, fix: str) -> None:
+    (problem,) = [p for p in answer(request(**options))[0].problems if p.rule == rule]
+    assert problem.fix == fix
+
+
+@pytest.mark.parametrize(
+    ("options", "has", "has_not"),
+    [
+        ({"tensor": 16}, ["--tensor 8", "--nodes 2"], []),
+        ({"tensor": 4}, ["--tensor 8"], ["--nodes 2 --pipeline 2"]),
+        ({"tensor": 4, "gpus": "8xh100"}, ["--nodes 2 --tensor 8 --pipeline 2"], []),
+        ({"tensor": 8, "max_model_len": "1048576"}, ["--max-model-len 262144"], ["--max-model-len 742400"]),
+    ],
+)
+def test_suggestions_agree_with_what_there_is(options: dict[str, Any], has: list[str], has_not: list[str]) -> None:
+    """GPUs that are idle before nodes that must be bought; no context that the model does not have."""
+    texts = [suggestion.text for suggestion in answer(request(**options))[1]]
+    assert set(has) <= set(texts)
+    assert not set(has_not) & set(texts)
+
+
+def test_a_source_is_in_every_clone() -> None:
+    root = Path(__file__).parents[3]
+    kt_pod = replace(kt(chunked_prefill=8192), host_ram_gib=480)
+    for asked in (request(tensor=8, gpus="8xh100"), kt_pod, replace(request(tensor=8), utilization=0.98)):
+        sources = [problem.source.partition(",")[0] for problem in fit(asked).problems]
+        assert sources
+        assert all((root / source).is_file() for source in sources)
+
+
+@pytest.mark.parametrize(
+    ("changes", "longest", "said"),
+    [
+        ({}, 262144, False),
+        ({"engine": "sglang", "most_tokens": 50000}, 50000, True),
+        ({"engine": "sglang", "most_tokens": 50000, "max_model_len": 32768}, 32768, False),
+    ],
+)
+def test_the_longest_sequence_ends_where_the_cache_does(changes: dict[str, Any], longest: int, said: bool) -> None:
+    found = fit(replace(request(tensor=8), **changes))
+    assert found.longest == longest
+    text = "\n".join(lines(found))
+    assert f"longest sequence {longest:,}" in text
+    assert ("ends where the cache does" in text) is said
+
+
+@pytest.mark.parametrize(("memory_mib", "rules"), [(143771, []), (157286, ["gpu-size"])])
+def test_a_memory_that_is_not_that_of_the_name_is_said(memory_mib: int, rules: list[str]) -> None:
+    found = fit(replace(request(tensor=8), gpu=declared("NVIDIA H200", memory_mib), places={"gpu": "$.fleet"}))
+    assert [problem.rule for problem in found.problems] == rules
+    assert {(problem.level, problem.where) for problem in found.problems} <= {("warning", "$.fleet")}
+
+
 def test_the_longest_context_that_fits() -> None:
     found = {s.cost: s for s in nearest(request(tensor=8, gpus="8xh100-nvl-94"))}
     length = int(found["shorter requests"].options["--max-model-len"])
@@ -201,8 +267,8 @@ def test_nothing_is_suggested_where_it_fits_or_nothing_helps() -> None:
 
 
 def kt(**changes: Any) -> FitRequest:  # noqa: ANN401
-    asked = request(engine="sglang-kt", release="0.7.2", gpus="2xh100-nvl-94", tensor=2)
-    return replace(asked, kt=Kt(**{"cpu": "avx512", "chunked_prefill": 8192, **changes}))
+    asked = request(engine="sglang", release="0.7.2", gpus="2xh100-nvl-94", tensor=2)
+    return replace(asked, engine="sglang-kt", kt=Kt(**{"cpu": "avx512", "chunked_prefill": 8192, **changes}))
 
 
 @pytest.mark.parametrize(

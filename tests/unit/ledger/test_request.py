@@ -6,8 +6,8 @@ import pytest
 
 from hosts.errors import InputError
 from infra.ledger import defaults
-from infra.ledger.gpus import GPUS, named, of_memory
-from infra.ledger.request import AUTO, from_options
+from infra.ledger.gpus import GPUS, declared, named, of_memory
+from infra.ledger.request import AUTO, KT_ENGINES, from_options
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,25 @@ def test_what_nvidia_smi_calls_them(name: str, key: str) -> None:
     assert named(name) == GPUS[key]
 
 
+@pytest.mark.parametrize(
+    ("name", "memory_mib", "product", "gib", "unusual"),
+    [
+        ("NVIDIA H200", 143771, "H200", 139.80, False),
+        ("NVIDIA H200", 14377, "H200", 13.4, True),
+        ("NVIDIA H100", 81559, "H100 80GB", 79.18, False),
+        ("NVIDIA H100", 95830, "H100 NVL 94GB", 93.1, False),
+        ("NVIDIA H100 80GB HBM3", 40000, "H100 80GB", 38.5, True),
+        ("NVIDIA GeForce RTX 4090", 49140, "RTX 4090 48GB", 47.4, False),
+        ("NVIDIA L40S", 49140, "L40S", 47.4, False),
+        ("abacus", 61440, "59.4 GiB", 59.4, False),
+    ],
+)
+def test_what_a_fleet_declares(name: str, memory_mib: int, product: str, gib: float, unusual: bool) -> None:
+    """By name and memory: two sizes of one name, ECC on an L40S, a digit too few."""
+    found = declared(name, memory_mib)
+    assert (found.name, found.total_gib, found.unusual) == (product, gib, unusual)
+
+
 def test_a_given_memory_is_kept() -> None:
     found = named("NVIDIA H200", 100.0)
     assert found
@@ -73,7 +92,10 @@ def test_a_model_is_found_by_name_and_repository(model: str) -> None:
         ({"gpus": ""}, ["--gpus"]),
         ({"gpus": "8xh200", "engine": "vlm", "utilization": 1.5}, ["--engine", "--utilization"]),
         ({"gpus": "8xh200", "quant": "int3", "dtype": "bf17"}, ["--quant", "--dtype"]),
-        ({"gpus": "8xh200", "tensor": -1, "nodes": 0}, ["--nodes", "--tensor", "--tensor"]),
+        ({"gpus": "8xh200", "tensor": -1, "nodes": 0}, ["--nodes", "--tensor"]),
+        ({"gpus": "8xh200", "kv_dtype": "foo", "release": "banana"}, ["--release", "--kv-dtype"]),
+        ({"gpus": "8xh200", "utilization": "0", "tensor": "0"}, ["--utilization", "--tensor"]),
+        ({"gpus": "8xh200", "utilization": "half", "tensor": "two"}, ["--utilization", "--tensor"]),
         ({"gpus": "8xh200", "max_model_len": "64q", "draft": "nobody"}, ["--draft", "--max-model-len"]),
     ],
 )
@@ -83,10 +105,53 @@ def test_all_that_is_wrong_is_said_at_once(options: dict[str, Any], where: list[
     assert [problem.where for problem in caught.value.problems] == where
 
 
-def test_a_model_that_is_no_file_either() -> None:
+@pytest.mark.parametrize(
+    ("typed", "near"),
+    [
+        ("kimi-k2.6", "kimi-k2.5"),
+        ("moonshotai/Kimi-K2.6/", "kimi-k2.5"),
+        ("deepseek-v33", "deepseek-v3"),
+        ("./nowhere.json", ""),
+        ("zzz", ""),
+    ],
+)
+def test_a_model_that_is_no_file_either(typed: str, near: str) -> None:
     with pytest.raises(InputError) as caught:
-        from_options("kimi-k2.6", gpus="8xh200")
-    assert "kimi-k2.5" in str(caught.value)
+        from_options(typed, gpus="8xh200")
+    (problem,) = caught.value.problems
+    assert repr(typed) in problem.found
+    assert "the path of its config.json" in str(problem.fix)
+    assert ("did you mean" in str(problem.fix)) is bool(near)
+    assert near in str(problem.fix)
+    assert len(str(problem)) < 400
+
+
+@pytest.mark.parametrize("engine", KT_ENGINES)
+def test_experts_on_cpus_are_planned_as_a_stack(engine: str) -> None:
+    with pytest.raises(InputError) as caught:
+        from_options("kimi-k2", engine=engine, gpus="4xh100")
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.found) == ("--engine", engine)
+    assert "plan a stack" in str(problem.fix)
+
+
+@pytest.mark.parametrize(
+    ("typed", "understood"),
+    [
+        ({"release": "v0.19.1"}, ("release", "0.19.1")),
+        ({"release": "0.12.7"}, ("release", "0.12.7")),
+        ({"release": "0.20.0rc1.dev4+g12"}, ("release", "0.20.0rc1.dev4+g12")),
+        ({"release": "main-2026", "engine": "trtllm"}, ("release", "main-2026")),
+        ({"kv_dtype": "FP8_E4M3"}, ("kv_dtype", "fp8_e4m3")),
+        ({"tensor": "8"}, ("tensor", 8)),
+        ({"tensor": ""}, ("tensor", 1)),
+        ({"utilization": "0.85"}, ("utilization", 0.85)),
+        ({"utilization": ""}, ("utilization", 0.0)),
+    ],
+)
+def test_what_is_typed_well_is_taken(typed: dict[str, Any], understood: tuple[str, object]) -> None:
+    field, value = understood
+    assert getattr(from_options("kimi-k2.5", gpus="8xh200", **typed), field) == value
 
 
 @pytest.mark.parametrize(
