@@ -10,12 +10,13 @@ from hosts import fleet as fleets
 from hosts.errors import InputError
 from hosts.problem import Problem
 from hosts.schema import Reader, load_yaml, nearest
-from infra import environments, model, placement, stack_file
+from infra import environments, launcher_file, model, placement, stack_file
 from infra.deployment import Argument, Deployment, LauncherConfig, Parallelism, Role
 from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS
 from infra.proven import proven
 from infra.reading import Reading
+from infra.worded import RELEASE, quoted, worded
 
 __all__ = [
     "STACKS",
@@ -96,7 +97,9 @@ def examine(
     file = Reader(data, place)
     top = Reader(stack_file.own_keys(file), place, problems=file.problems)
     if not fleets.NAME.fullmatch(stack):
-        top.problem("$", f"the stack {stack!r}", f"a name like {fleets.NAME.pattern}", why="it becomes the job's name")
+        top.problem(
+            "$", f"the stack {stack!r}", "a name of small letters, digits and -", why="it becomes the job's name"
+        )
     fleet = _named(top, "fleet", lambda name: fleets.load(name, inventory))
     the_model = _named(top, "model", lambda name: model.load(name, models))
     draft = _named(top, "draft", lambda name: model.load(name, models)) if top.has("draft") else None
@@ -105,12 +108,12 @@ def examine(
     refused: list[Problem] = []
     name, release, args, env, config = _engine(top, refused)
     asked = top.child("launcher")
-    launcher = stack_file.launcher(asked, fleet, tuple(LAUNCHERS))
+    launcher = launcher_file.launcher(asked, fleet, tuple(LAUNCHERS))
     roles = stack_file.roles(top, ENGINES[name].roles, name)
     parallelism = stack_file.parallelism(top) if not roles else Parallelism()
     router = stack_file.router(top)
     port = stack_file.port(top)
-    experts = top.word("experts", default="")
+    experts = worded(top, "experts", stack_file.EXPERTS)
     default = top.flag("default", default=False)
     top.raw("draft")
     stack_file.check_secrets(top)
@@ -154,7 +157,7 @@ def examine(
     if misplaced:
         return Reading(deployment=d, problems=tuple(found), placed=False, rendered=False, staged=False, proven=False)
     found += not_locked(software) if not image else placeholder(image)
-    found += stack_file.unused(asked, launcher.name, LAUNCHERS[launcher.name].options)
+    found += launcher_file.unused(asked, launcher.name, LAUNCHERS[launcher.name].options)
     places = {"$.engine.args": args} | {f"$.roles.{it.name}.args": it.args for it in roles}
     left_out = tuple(name for at, given in places.items() for name in given if name not in _taken(given, refused, at))
     return proven(d, found, left_out=left_out)
@@ -185,18 +188,21 @@ def _engine(
     """(name, release, arguments, variables, YAML), the arguments held against the table of that release."""
     reader = top.child("engine")
     name = reader.choice("name", tuple(ENGINES))
-    release = stack_file.quoted(reader, "release", stack_file.RELEASE)
+    right = reader.data.get("name") == name
+    known = tuple(it for it in ENGINES[name].releases() if re.fullmatch(RELEASE.pattern, it))
+    wanted = f"a release of {name} with a table in infra/engines/flags/ ({', '.join(known)})"
+    kind = replace(RELEASE, wanted=wanted) if right else RELEASE
+    release = quoted(reader, "release", kind)
     args = dict(stack_file.arguments(reader, "args"))
     env = dict(stack_file.env(reader, "env"))
     config = dict(stack_file.arguments(reader, "config"))
     reader.done()
-    if release and reader.data.get("name") == name:
-        known = ENGINES[name].releases()
-        if release in known:
-            refused += _argument_problems(top, name, release, args, "$.engine.args")
-        else:
-            wanted = f"a release of {name} with a table in infra/engines/flags/ ({', '.join(known)})"
-            top.problem("$.engine.release", repr(release), wanted, why="its options could not be checked")
+    if release and right and release not in known:
+        near = nearest(release, known)
+        fix = near and f"did you mean {near}?"
+        top.problem("$.engine.release", repr(release), wanted, why="its options could not be checked", fix=fix)
+    elif release and right:
+        refused += _argument_problems(top, name, release, args, "$.engine.args")
     return name, release, args, env, config
 
 
@@ -230,13 +236,18 @@ def _head_problems(the_model: model.Model, tensor: int, where: str) -> Iterator[
 
 def _named(top: Reader, key: str, load_it: Callable[[str], T]) -> T | None:
     """What a file elsewhere says, or None and the problems of that file."""
-    name = top.word(key)
-    if not name:
+    absent = top.raw(key) is None
+    name = "" if absent else top.text(key)
+    if not absent and not isinstance(top.raw(key), str):
         return None
     try:
         return load_it(name)
     except InputError as error:
         for problem in error.problems:
+            if absent:
+                fix = f"write {stack_file.PREFIX}{key}: NAME"
+                top.problems.append(replace(problem, where=f"$.{key}", found="nothing", fix=fix))
+                continue
             itself = problem.where in (f"$.{key}", "$.model")  # a draft is a model as well
             where = f"$.{key}" if itself else f"$.{key} ({name}: {problem.where})"
             top.problems.append(replace(problem, where=where))

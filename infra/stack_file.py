@@ -4,20 +4,19 @@ import re
 from collections.abc import Iterator
 from typing import TypeGuard
 
-from hosts.fleet import Fleet
-from hosts.problem import Problem
 from hosts.schema import Reader, describe, nearest
-from infra.deployment import Argument, LauncherConfig, Parallelism, Role, Router
+from infra.deployment import Argument, Parallelism, Role, Router
+from infra.worded import RELEASE, Kind, quoted
 
 PREFIX = "slipway:"
 SECRETS = ("api-key", "munge-key")
 """What may stand under `slipway:secrets`, encrypted."""
 MAX_DEPTH = 8
-RELEASE = r"[0-9][0-9A-Za-z.+-]*"
-ROLE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 IMAGE = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,200}@sha256:[0-9a-f]{64}")
+EXPERTS = Kind(
+    pattern=r"[A-Za-z0-9_][A-Za-z0-9._:/@-]*", wanted="a folder beside the models: letters, digits and . _ : / @ -"
+)
 PULUMI_KEYS = frozenset({"config", "encryptionsalt", "encryptedkey", "secretsprovider", "environment"})
-TIME = re.compile(r"(?:(?P<days>\d+)-)?\d{1,5}(?::\d{2}){0,2}")
 ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 ENV_REFUSED = re.compile(
     r"SLIPWAY_.*|SLURM.*|SBATCH_.*|SRUN_.*|LD_.*|PYTHON.*|BASH.*|PATH|HOME|USER|SHELL|IFS|ENV|SHELLOPTS|TMPDIR"
@@ -66,21 +65,6 @@ def _in_clear(file: Reader, where: str, value: object, depth: int = 0) -> object
     if isinstance(value, list):
         return [_in_clear(file, f"{where}[{n}]", item, depth + 1) for n, item in enumerate(value)]
     return value
-
-
-def quoted(reader: Reader, key: str, pattern: str) -> str:
-    """Text that looks like a number; unquoted it would be one, and change."""
-    value = reader.raw(key)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        reader.problem(
-            reader.at(key),
-            f"the number {value}",
-            "text in quotes",
-            why="Pulumi rewrites the file, and an unquoted 1.20 becomes 1.2",
-            fix='put it in quotes: "…"',
-        )
-        return ""
-    return reader.text(key, pattern=pattern)
 
 
 def arguments(engine: Reader, key: str) -> Iterator[tuple[str, Argument]]:
@@ -150,64 +134,6 @@ def env(engine: Reader, key: str) -> Iterator[tuple[str, str]]:
             yield name, str(value)
 
 
-def launcher(reader: Reader, fleet: Fleet | None, names: tuple[str, ...]) -> LauncherConfig:
-    """What the launcher asks for; the partition is the fleet's where none is named.
-
-    All launchers read the same keys, so that another one is a change of its name; see `unused`.
-    """
-    name = reader.choice("name", names)
-    time = quoted(reader, "time", r"[0-9:-]{1,16}") if name == "slurm" or reader.has("time") else ""
-    if time and not slurm_time_is_valid(time):
-        reader.problem(
-            reader.at("time"),
-            repr(time),
-            "a time as SLURM takes it: MINUTES[:SECONDS], HOURS:MINUTES:SECONDS, or DAYS-HOURS[:MINUTES[:SECONDS]]",
-        )
-    config = LauncherConfig(
-        name=name,
-        partition=reader.text(
-            "partition", default=fleet.partition if fleet else "gpu", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.,-]*"
-        ),
-        time=time,
-        account=reader.text("account", default="", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.@-]*"),
-        qos=reader.text("qos", default="", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.@-]*"),
-        constraint=reader.text("constraint", default="", pattern=r"[A-Za-z0-9_.,&|()*\[\]-]+"),
-        nodelist=tuple(filter(None, reader.text("nodelist", default="", pattern=r"[A-Za-z0-9_.,-]*").split(","))),
-        mem=reader.text("mem", default="", pattern=r"0|[1-9][0-9]{0,9}([KMGT]|[KMGT]i)?"),
-        cpus=reader.number("cpus", default=0, low=1, high=4096),
-        gpus=reader.number("gpus", default=0, low=1, high=64),
-        port=reader.number("port", default=0, low=1024, high=65535),
-        shm=reader.text("shm", default="", pattern=r"[1-9][0-9]{0,9}[KMGT]i?"),
-    )
-    reader.done()
-    return config
-
-
-def unused(reader: Reader, name: str, used: tuple[str, ...]) -> Iterator[Problem]:
-    """A warning for what stands there and a launcher does not use; it does not harm, and another launcher may."""
-    ignored = [str(key) for key in reader.data if key not in ("name", *used)]
-    if ignored:
-        yield Problem(
-            level="warning",
-            rule="launcher",
-            where=reader.path_,
-            found=", ".join(ignored),
-            wanted=f"what the launcher {name} uses ({', '.join(used)})",
-            why="it has no effect",
-            fix="leave it out, unless this file is used with another launcher",
-        )
-
-
-def slurm_time_is_valid(text: str) -> bool:
-    """Whether `sbatch --time` takes it, and it is more than nothing."""
-    if not TIME.fullmatch(text):
-        return False
-    days, dash, rest = text.rpartition("-")
-    fields = [int(field) for field in rest.split(":")]
-    hours_fit = not dash or fields[0] < 24
-    return hours_fit and all(field < 60 for field in fields[1:]) and (any(fields) or int(days or 0) > 0)
-
-
 def parallelism(top: Reader) -> Parallelism:
     """Into how many pieces the model is cut; one, where nothing is said."""
     if not top.has("parallelism"):
@@ -240,7 +166,12 @@ def roles(top: Reader, known: tuple[str, ...], engine: str) -> tuple[Role, ...]:
     if top.raw("parallelism") is not None:
         top.problem("$.parallelism", "one beside slipway:roles", "the parallelism of each role, below it")
     found: list[Role] = []
-    for name, reader in top.mapping("roles", names=ROLE_NAME):
+    raw = top.raw("roles")
+    if not isinstance(raw, dict):
+        top.problem("$.roles", describe(raw), f"a mapping of {' and '.join(known)}")
+        return ()
+    for key, entry in raw.items():
+        name, reader = str(key), Reader(entry, top.file, f"$.roles.{key}", top.problems)
         if name not in known:
             near = nearest(name, known)
             top.problem(
@@ -260,8 +191,8 @@ def roles(top: Reader, known: tuple[str, ...], engine: str) -> tuple[Role, ...]:
         )
         reader.done()
     missing = [name for name in known if name not in {role.name for role in found}]
-    if missing and found:
-        top.problem("$.roles", f"{', '.join(role.name for role in found)}", f"{' and '.join(known)} of {engine}")
+    if missing:
+        top.problem("$.roles", ", ".join(role.name for role in found) or "none", f"{' and '.join(known)} of {engine}")
     return tuple(found)
 
 

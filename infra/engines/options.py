@@ -25,7 +25,7 @@ def parallelisms(d: Deployment) -> Iterator[tuple[str, Parallelism]]:
 
 
 def software_problems(d: Deployment, package: str) -> Iterator[Problem]:
-    """The environment must hold the release, built for GPUs; what an image holds is known to nobody before it is pulled.
+    """The environment must hold the release, built for GPUs; what an image holds is not known before it is pulled.
 
     Before anything is pinned, `requirements.in` says it; that an engine is missing there is certain where another one
     stands in its place.

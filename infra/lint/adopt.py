@@ -14,6 +14,7 @@ from infra.engines import ktransformers, sglang, trtllm, vllm
 from infra.flags import table as tables
 from infra.flags.check import Checked, Option, check
 from infra.flags.words import UNKNOWN, Token
+from infra.lint import batch
 from infra.lint.result import LintedCommand, LintResult
 from infra.lint.stack_text import Adopted, text_of
 from infra.rules.recognise import recognise
@@ -66,9 +67,6 @@ def adopt(result: LintResult, stack: str) -> str:
         if not _is_other_rank(other)
     ]
     text = text_of(command, found, result.name, stack)
-    if "partition" in command.launch.around.directives:
-        partition = command.launch.around.directives["partition"]
-        found.notes.append(f"#SBATCH --partition={partition}: the fleet's own is taken; set partition below")
     for problem in _problems(text, stack):
         found.notes.append(f"not right yet: {problem.where}: found {problem.found}, wanted {problem.wanted}")
     return text_of(command, found, result.name, stack)
@@ -94,7 +92,9 @@ def _is_server(command: LintedCommand) -> bool:
 
 def _read(command: LintedCommand, result: LintResult) -> Adopted:
     """Every option at its place."""
-    found = Adopted(env=_environment(command), port=_PORTS.get(command.engine, 8000))
+    launcher, notes = batch.launcher(command)
+    port = _PORTS.get(command.engine, 8000)
+    found = Adopted(env=_environment(command), launcher=launcher, port=port, notes=notes)
     checked = _checked(command)
     for option in checked.options:
         _take(found, command.engine, option)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from infra import environments, stack_file
+from infra import environments
+from infra.lint.batch import flow
 from infra.lint.result import LintedCommand
 
 _GPUS_OF_DGX = 16
@@ -19,6 +20,7 @@ class Adopted:
     env: dict[str, str] = field(default_factory=dict)
     config: dict[str, object] = field(default_factory=dict)
     parallelism: dict[str, int | bool] = field(default_factory=dict)
+    launcher: dict[str, str | int] = field(default_factory=dict)
     port: int = 8000
     model: str = ""
     draft: str = ""
@@ -33,7 +35,7 @@ def text_of(command: LintedCommand, found: Adopted, name: str, stack: str) -> st
 def _rows(command: LintedCommand, found: Adopted, name: str, stack: str) -> Iterator[str]:
     corrected = ", corrected" if command.corrected else ""
     yield f"# {stack}: the command of {name}, line {command.line}{corrected}."
-    yield "#   The fleet and the launcher are not the command's to say: put in yours."
+    yield "#   The fleet is not the command's to say: put in yours."
     for note in found.notes:
         yield f"#   {' '.join(note.split())}"
     yield "config:"
@@ -48,9 +50,9 @@ def _rows(command: LintedCommand, found: Adopted, name: str, stack: str) -> Iter
         if values:
             yield f"    {key}:"
             yield from (f"      {_flow(option)}: {_flow(value)}" for option, value in values.items())
-    yield f"  slipway:launcher: {_launcher(command)}"
+    yield f"  slipway:launcher: {flow(found.launcher)}"
     yield f"  slipway:parallelism: {_flow(found.parallelism or {'tensor': 1})}"
-    yield _software(command)
+    yield _software(command, found)
     yield f'  slipway:port: "{found.port}"'
 
 
@@ -66,24 +68,9 @@ def _fleet(found: Adopted) -> str:
     return "dgx-h200" if world <= _GPUS_OF_DGX else "dgx-h200-16"
 
 
-def _launcher(command: LintedCommand) -> str:
-    words = {word.rpartition("/")[2] for word in command.launch.around.prefix}
-    if command.engine == "trtllm" and words & {"mpirun", "mpiexec"}:
-        return "{name: mpirun}"
-    if any(
-        option.name == "--distributed-executor-backend" and option.value == "ray"
-        for option in (command.checked.options if command.checked else ())
-    ):
-        return "{name: ray}"
-    asked = command.launch.around.directives
-    time = asked.get("time", "")
-    keys = [f'time: "{time if stack_file.slurm_time_is_valid(time) else "24:00:00"}"']
-    return f"{{name: slurm, {', '.join(keys)}}}"
-
-
-def _software(command: LintedCommand) -> str:
+def _software(command: LintedCommand, found: Adopted) -> str:
     name = f"{command.engine}-{command.release}"
-    if "ray" in _launcher(command) and f"{name}-ray" in environments.names():
+    if found.launcher["name"] == "ray" and f"{name}-ray" in environments.names():
         name = f"{name}-ray"
     if command.engine == "trtllm":
         return f"  slipway:image: registry.example/tensorrt-llm@sha256:{'0' * 64} # put in yours, by its digest"

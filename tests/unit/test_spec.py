@@ -7,7 +7,7 @@ import pytest
 from hosts.errors import InputError
 from hosts.schema import parse_yaml
 from infra import spec
-from infra.stack_file import slurm_time_is_valid
+from infra.launcher_file import slurm_time_is_valid
 from tests.unit.stacks import FLEET, STACK, changed, parse
 
 
@@ -30,13 +30,19 @@ def test_a_right_file(tmp_path: Path) -> None:
 
 WRONG: list[tuple[str, object, str, str]] = [
     ("fleet", "uors", "$.fleet", "a fleet with a file in"),
-    ("fleet", None, "$.fleet", "found nothing"),
+    ("fleet", None, "$.fleet", "found nothing, wanted a fleet with a file in inventory/ (bare, ours, theirs)"),
+    ("fleet", "a b", "$.fleet", "a fleet with a file in inventory/ (bare, ours, theirs)"),
+    ("fleet", 5, "$.fleet", 'write it in quotes: "5"'),
+    ("model", None, "$.model", "kimi-k2.5"),
+    ("environment", None, "$.environment", "(engine, unlocked); write slipway:environment: NAME"),
     ("fleet", "bare", "$.launcher.name", "a fleet with SLURM"),
     ("model", "kimi-k2.55", "$.model", "did you mean kimi-k2.5?"),
     ("environment", "engin", "$.environment", "did you mean engine?"),
     ("engine.name", "vlm", "$.engine.name", "did you mean vllm?"),
     ("engine.release", 0.19, "$.engine.release", "Pulumi rewrites the file, and an unquoted 1.20 becomes 1.2"),
     ("engine.release", "0.19.2", "$.engine.release", "0.19.1"),
+    ("engine.release", "latest", "$.engine.release", "with a table in infra/engines/flags/ (0.10.0, 0.19.1"),
+    ("engine.release", None, "$.engine.release", "found nothing, wanted a release of vllm with a table"),
     ("engine.relase", "0.19.1", "$.engine.relase", "did you mean release?"),
     ("engine.args", ["--max-model-len"], "$.engine.args", "a mapping of options"),
     ("engine.args.max-model-len", {"secure": "v1:abc"}, "$.engine.args.max-model-len", "an encrypted value"),
@@ -52,15 +58,21 @@ WRONG: list[tuple[str, object, str, str]] = [
     ("engine.env", {"A": True}, "$.engine.env.A", "put it in quotes"),
     ("launcher.name", "slurms", "$.launcher.name", "did you mean slurm?"),
     ("launcher.time", 60, "$.launcher.time", "text in quotes"),
-    ("launcher.time", "4h", "$.launcher.time", "text like"),
+    ("launcher.time", "4h", "$.launcher.time", "a time as SLURM takes it, in quotes"),
     ("launcher.time", "24:61:00", "$.launcher.time", "a time as SLURM takes it"),
     ("launcher.time", None, "$.launcher.time", "found nothing"),
     ("launcher.partition", "cpu", "$.launcher.partition", "gpu, the partition of the fleet ours"),
     ("launcher.nodelist", "n3", "$.launcher.nodelist", "nodes of the fleet ours (n1, n2)"),
     ("launcher.nodelist", "n1,n2", "$.launcher.nodelist", "a job gets all nodes of its list"),
     ("launcher.gpus", 9, "$.launcher.gpus", "at most 8"),
-    ("launcher.mem", "lots", "$.launcher.mem", "text like"),
-    ("launcher.account", "a b", "$.launcher.account", "text like"),
+    ("launcher.mem", 1800, "$.launcher.mem", "write it in quotes"),
+    ("launcher.qos", "a\nb", "$.launcher.qos", "a QOS of SLURM"),
+    ("launcher.constraint", "a b", "$.launcher.constraint", "features of nodes as sbatch takes them"),
+    ("launcher.nodelist", "n1 n2", "$.launcher.nodelist", "names of nodes with commas between them"),
+    ("launcher.partition", "a b", "$.launcher.partition", "the name of a partition"),
+    ("experts", "a b", "$.experts", "a folder beside the models"),
+    ("launcher.mem", "lots", "$.launcher.mem", "a whole number with a unit, as 1800G"),
+    ("launcher.account", "a b", "$.launcher.account", "an account of SLURM"),
     ("parallelism.tensor", 0, "$.parallelism.tensor", "from 1 to"),
     ("parallelism.tensor", "8", "$.parallelism.tensor", "a whole number"),
     ("parallelism.tensor", 6, "$.parallelism.tensor", "a divisor of 64, the attention heads of kimi-k2 (1, 2, 4, 8,"),
@@ -80,7 +92,7 @@ WRONG: list[tuple[str, object, str, str]] = [
     ("engine.name", {"a": 1}, "$.engine.name", "one of vllm"),
     ("draft", "tiny-kimi-k2", "$.draft", "engine.args.speculative-config"),
     ("launcher.port", 22, "$.launcher.port", "from 1024 to"),
-    ("launcher.shm", "lots", "$.launcher.shm", "text like"),
+    ("launcher.shm", "lots", "$.launcher.shm", "a whole number with a unit, as 256G"),
     ("modle", "x", "$.modle", "did you mean model?"),
 ]
 
@@ -92,6 +104,7 @@ def test_one_wrong_value_is_one_problem(path: str, value: object, where: str, sa
     problems = caught.value.problems
     assert [problem.where for problem in problems] == [where]
     assert says in str(problems[0])
+    assert "text like" not in str(problems[0])
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:

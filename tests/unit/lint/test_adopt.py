@@ -107,6 +107,39 @@ def test_what_is_not_taken_over_is_said(text: str, note: str) -> None:
     assert "sesame" not in file
 
 
+ASKED: list[tuple[str, dict[str, object], list[str]]] = [
+    ("--time=02:00:00", {"time": "02:00:00"}, []),
+    ("--time=soon", {"time": "24:00:00"}, []),
+    ("--account=ehpc-7 --qos=big", {"account": "ehpc-7", "qos": "big"}, []),
+    ("--constraint=h200&ib --mem=1800G", {"constraint": "h200&ib", "mem": "1800G"}, []),
+    ("-c 112 --mem 0", {"cpus": 112, "mem": "0"}, []),
+    ("--ntasks-per-node=1 --cpus-per-task=112", {"cpus": 112}, []),
+    ("--ntasks-per-node=8 --cpus-per-task=14", {"cpus": 0}, ["--cpus-per-task=14: of each of several tasks"]),
+    ("--account=$ACCOUNT", {"account": ""}, ["--account=$ACCOUNT: not known to be one; set account below"]),
+    ("--account= --qos=", {"account": "", "qos": ""}, []),
+    ("--mem=lots", {"mem": ""}, ["--mem=lots: not known to be one; set mem below"]),
+    ("--partition=x -w n[1-2]", {"partition": "gpu", "nodelist": ()}, ["--partition=x: the", "--nodelist=n[1-2]: the"]),
+    ("--exclusive --mem=64G", {"mem": "64G"}, ["#SBATCH --exclusive: a stack file has no place for it"]),
+    ("--reservation=maint", {}, ["--reservation=maint: a stack file has no place for it"]),
+    ("--nodes=1 --gpus-per-node=8 --job-name=x --output=x.log", {}, []),
+]
+
+
+@pytest.mark.parametrize(("line", "launcher", "notes"), ASKED, ids=[line for line, _, _ in ASKED])
+def test_what_the_script_asks_of_slurm(line: str, launcher: dict[str, object], notes: list[str]) -> None:
+    file, d = adopted(f"#SBATCH {line}\n{VLLM} -tp 8", release="0.19.1")
+    assert {key: getattr(d.launcher, key) for key in launcher} == launcher
+    said = [row for row in file.splitlines() if "#SBATCH" in row]
+    assert len(said) == len(notes)
+    assert all(any(note in row for row in said) for note in notes)
+
+
+def test_another_launcher_says_what_it_does_not_take() -> None:
+    file, d = adopted(f"#SBATCH --mem=64G\n{VLLM} -tp 16 --distributed-executor-backend ray", release="0.19.1")
+    assert (d.launcher.name, d.launcher.mem) == ("ray", "")
+    assert "#SBATCH --mem=64G: the launcher ray does not take it" in file
+
+
 def test_other_ranks_are_of_the_same_deployment() -> None:
     file, _ = adopted(f"{VLLM} -tp 16 --nnodes 2 --node-rank 0\n{VLLM} -tp 16 --nnodes 2 --node-rank 1 --headless\n")
     assert "another server" not in file
