@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent / "templates"
 LINE_WIDTH = 100
 SHADES = 8
 """So many tints tell the components of weights apart: as many as a model was seen to have."""
+SUM = "sum"
 PICTURE = 1000
 """The picture's own width; the page stretches it."""
 
@@ -106,10 +107,16 @@ def _ledger(it: Ledger) -> dict[str, object]:
 
 
 def _colours(parts: Sequence[Part]) -> list[tuple[Part, str]]:
-    """Each part with its class: components of weights in turns, the second of another kind in its other tint."""
+    """Each part with its class: components of weights in turns, the second of another kind in its other tint.
+
+    A sum of components has no colour of its own, for it is not drawn.
+    """
     seen: dict[str, int] = {}
     found: list[tuple[Part, str]] = []
-    for part in parts:
+    for place, part in enumerate(parts):
+        if not part.inner and place + 1 < len(parts) and parts[place + 1].inner:
+            found.append((part, SUM))
+            continue
         kind = "inner" if part.inner else part.kind
         n = seen[kind] = seen.get(kind, -1) + 1
         found.append((part, f"weights-{n % SHADES}" if part.inner else f"{kind}-1" if n else kind))
@@ -118,11 +125,10 @@ def _colours(parts: Sequence[Part]) -> list[tuple[Part, str]]:
 
 def _pieces(drawn: Sequence[tuple[Part, str]], whole: float) -> list[dict[str, str]]:
     """Rectangles from left to right: a part that has components is drawn as those."""
-    has_inner = {n for n, (part, _) in enumerate(drawn[:-1]) if not part.inner and drawn[n + 1][0].inner}
     found: list[dict[str, str]] = []
     at = 0.0
-    for n, (part, css) in enumerate(drawn):
-        if n in has_inner:
+    for part, css in drawn:
+        if css == SUM:
             continue
         found.append(
             {

@@ -48,15 +48,12 @@ class _Breach:
 def _breaches(r: FitRequest) -> Iterator[_Breach]:
     a = r.model.architecture
     if a.heads % r.tensor:
-        have = r.gpus_per_node * r.nodes // (r.pipeline * r.data)
-        fitting = [n for n in range(1, a.heads + 1) if a.heads % n == 0 and n <= max(1, have)]
-        near = min(fitting, key=lambda n: (abs(n - r.tensor), -n))
         yield _Breach(
             field="tensor",
             rule="heads-divisible",
             found=f"{a.heads} heads over {r.tensor} ranks",
             wanted=f"a divisor of {a.heads}",
-            fix=f"--tensor {near}",
+            fix=f"--tensor {_near(r, a)}",
         )
     if 0 < a.context < r.context:
         yield _Breach(
@@ -84,6 +81,26 @@ def _breaches(r: FitRequest) -> Iterator[_Breach]:
         yield from _experts(r, a)
 
 
+def _near(r: FitRequest, a: Architecture) -> int:
+    """The nearest tensor size that divides heads and experts, on the GPUs that are there; of two the larger."""
+    have = max(1, r.gpus_per_node * r.nodes // (r.pipeline * r.data))
+    _, block = _block(r)
+    others = expert_slices(r) // r.tensor if not r.expert else 0
+    sizes = [n for n in range(1, min(a.heads, have) + 1) if a.heads % n == 0]
+    whole = [n for n in sizes if _whole(a.expert_intermediate, n * others, block)]
+    return min(whole or sizes, key=lambda n: (abs(n - r.tensor), -n))
+
+
+def _block(r: FitRequest) -> tuple[str, int]:
+    """(rule, block) of the experts' format; 0 where any width will do."""
+    return BLOCKS.get(precisions.scheme(r.quantization or r.model.quantization) or "", ("", 0))
+
+
+def _whole(width: int, slices: int, block: int) -> bool:
+    """Whether slices of an expert consist of whole blocks."""
+    return not block or slices <= 1 or (width % slices == 0 and width // slices % block == 0)
+
+
 def _experts(r: FitRequest, a: Architecture) -> Iterator[_Breach]:
     ranks, experts = r.tensor * r.data, a.experts + r.redundant_experts
     if r.expert and experts % ranks:
@@ -93,14 +110,14 @@ def _experts(r: FitRequest, a: Architecture) -> Iterator[_Breach]:
             found=f"{experts} experts over {ranks} ranks",
             wanted=f"a divisor of {experts}",
         )
-    rule, block = BLOCKS.get(precisions.scheme(r.quantization or r.model.quantization) or "", ("", 0))
+    rule, block = _block(r)
     slices, width = expert_slices(r), a.expert_intermediate
-    if block and slices > 1 and (width % slices or width // slices % block):
+    if not _whole(width, slices, block):
         most = max((n for n in range(1, slices) if width % n == 0 and width // n % block == 0), default=1)
         yield _Breach(
             field="tensor",
             rule=rule,
             found=f"experts {width} wide in {slices} slices of {width / slices:g}",
             wanted=f"slices that are a multiple of {block}",
-            fix=f"--tensor {most}, or --expert" if slices == r.tensor else f"at most {most} slices, or --expert",
+            fix=f"--tensor {_near(r, a)}, or --expert" if slices == r.tensor else f"at most {most} slices, or --expert",
         )

@@ -89,6 +89,7 @@ ONE: list[tuple[list[tuple[str, object]], str]] = [
     ([("hosts.n1.gpus.colour", "green")], "$.hosts.n1.gpus.colour: found an unknown key, wanted one of"),
     ([("hosts.n1.gpus", None)], "$.hosts.n1.gpus: found nothing, wanted count, model and memory_mib of its"),
     ([("hosts.n1.cpus", None)], "$.hosts.n1.cpus: found nothing, wanted what the machine has (`nproc`)"),
+    ([("hosts.n1.gpus.memory_mib", 143)], "$.hosts.n1.gpus.memory_mib: found 143, wanted a whole number from 1024"),
     ([("hosts.n1.memory_mib", 0)], "$.hosts.n1.memory_mib: found nothing, wanted what the machine has"),
     (SIZES[:1], "$.hosts.n1: found one of sockets and threads_per_core, wanted both or none of them"),
     ([*SIZES, ("hosts.n1.cpus", 222)], "$.hosts.n1.cpus: found 222, wanted a multiple of 2 sockets x 2 threads"),

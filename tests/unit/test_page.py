@@ -114,7 +114,7 @@ def test_parts_of_a_gpu_have_colours_of_their_own(name: str) -> None:
     for table in re.findall(r"<svg class=\"gpu\".*?</table>", text, re.DOTALL):
         swatches = re.findall(r'class="swatch ([a-z0-9-]+)"', table)
         pieces = re.findall(r'<rect class="([a-z0-9-]+)"', table)
-        for classes in (pieces, [it for it in swatches if it != "weights"]):
+        for classes in (pieces, [it for it in swatches if it != page.SUM]):
             assert len(classes) == len(set(classes)), classes
         colours = re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", text[: text.index("@media")])
         drawn = [dict(colours)[it] for it in pieces]
