@@ -113,8 +113,8 @@ def _colours(parts: Sequence[Part]) -> list[tuple[Part, str]]:
     """
     seen: dict[str, int] = {}
     found: list[tuple[Part, str]] = []
-    for place, part in enumerate(parts):
-        if not part.inner and place + 1 < len(parts) and parts[place + 1].inner:
+    for at, part in enumerate(parts):
+        if not part.inner and at + 1 < len(parts) and parts[at + 1].inner:
             found.append((part, SUM))
             continue
         kind = "inner" if part.inner else part.kind
