@@ -74,7 +74,7 @@ def load_yaml(path: Path) -> object:
     except UnicodeDecodeError as error:
         wrong(f"a byte at {error.start} that is no UTF-8", "UTF-8 text")
     except yaml.YAMLError as error:
-        wrong(" ".join(str(error).split()), "valid YAML")
+        wrong(explained(error), "valid YAML")
 
 
 def parse_yaml(text: str) -> object:
@@ -90,6 +90,11 @@ def parse_yaml(text: str) -> object:
         if depth > MAX_DEPTH:
             raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels: {event.start_mark}")
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+
+
+def explained(error: yaml.YAMLError) -> str:
+    """What PyYAML says on one line; it calls whatever has no file name an `<unicode string>`."""
+    return re.sub(r'[:,]? in "<(?:unicode|byte) string>",', " at", " ".join(str(error).split()))
 
 
 class Reader:

@@ -8,7 +8,7 @@ import yaml
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from hosts.schema import parse_yaml
+from hosts.schema import explained, parse_yaml
 from infra import spec, stack_file
 from infra.engines import ktransformers, sglang, trtllm, vllm
 from infra.flags import table as tables
@@ -278,5 +278,5 @@ def _problems(text: str, stack: str) -> tuple[Problem, ...]:
     except InputError as error:
         return tuple(problem for problem in error.problems if problem.level == "error")
     except yaml.YAMLError as error:
-        return (Problem(where="$", found=" ".join(str(error).split()), wanted="YAML"),)
+        return (Problem(where="$", found=explained(error), wanted="YAML"),)
     return ()

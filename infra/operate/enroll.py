@@ -209,15 +209,15 @@ def _read_all(
         if not reachable:
             continue
         say(f"asking {_names(reachable)} for host keys")
-        keys = _each(reachable, partial(fetch, fleet), failures)
-        for name, key in list(keys.items()):
-            refusal = _refused(fleet.host(name), key, accept_new, accept_changed)
-            if refusal:
-                failures.append(refusal)
-                del keys[name]
+        shown = _each(reachable, partial(fetch, fleet), failures)
+        refused = {name: _refused(fleet.host(name), key, accept_new, accept_changed) for name, key in shown.items()}
+        failures += filter(None, refused.values())
+        keys = {name: key for name, key in shown.items() if refused[name] is None}
         fleet = _with(fleet, [replace(fleet.host(name), host_key=key.pin) for name, key in keys.items()])
         accepted = [target for target in reachable if target.host.name in keys]
-        say(f"reading {_names(accepted) or 'nothing'}")
+        if not accepted:
+            continue
+        say(f"reading {_names(accepted)}")
         connect = connect_to(fleet)
         found = _each(accepted, partial(_read, connect, fleet.storage.path), failures)
         for target in accepted:

@@ -1,15 +1,16 @@
 """What enroll reads from real output, and how it merges that with what a person wrote."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hosts.connection import Connect, HostKey
-from hosts.errors import Blocked, InputError
+from hosts.errors import Blocked, InputError, SlipwayError, Unreachable
 from hosts.facts import Facts, Gpu, facts, parse_addresses, parse_gpus, read, script
-from hosts.fleet import Host, dump, parse
+from hosts.fleet import Fleet, Host, dump, parse
 from hosts.schema import parse_yaml
 from hosts.shell import Frame
 from infra.operate.enroll import enroll
@@ -272,6 +273,37 @@ def test_stand_ins_say_so() -> None:
     assert document["stand_in"] is True
     wanted = {"count": 8, "model": "stand-in", "memory_mib": 143771, "device": "/dev/slipway-gpu"}
     assert document["hosts"]["dgx1"]["gpus"] == wanted
+
+
+def silent(fleet: Fleet, name: str) -> HostKey:  # noqa: ARG001
+    raise Unreachable(f"{name}: no answer")
+
+
+def shown(fleet: Fleet, name: str) -> HostKey:  # noqa: ARG001
+    return HostKey(pin=KEY, fingerprint="SHA256:x", pinned="")
+
+
+@pytest.mark.parametrize(("fetch", "why"), [(silent, "n1: no answer"), (shown, "which was not accepted")])
+def test_where_no_key_is_there_nothing_is_read(
+    fetch: Callable[[Fleet, str], HostKey], why: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    def never(*_: object) -> Connect:
+        raise AssertionError("nothing may be asked")
+
+    with pytest.raises(SlipwayError, match=why):
+        enroll(
+            Request(fleet="f", hosts=("n1=10.0.0.1",), default_user="ops", storage="/s"),
+            folder=tmp_path,
+            fetch=fetch,
+            connect_to=never,
+            accept_new=lambda _: False,
+            accept_changed=lambda _: False,
+            say=said.append,
+        )
+    assert said == ["asking n1 for host keys"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

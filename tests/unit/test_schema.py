@@ -91,8 +91,10 @@ def test_refused(text: str, says: str, tmp_path: Path) -> None:
         parse_yaml(text)
     path = tmp_path / "stack.yaml"
     path.write_text(text)
-    with pytest.raises(InputError, match=re.escape(f"error: {path}: found ") + "(?s:.*)wanted valid YAML"):
+    with pytest.raises(InputError, match=re.escape(f"error: {path}: found ") + "(?s:.*)wanted valid YAML") as caught:
         load_yaml(path)
+    assert re.search(r" at (line \d+, column \d+|position \d+)", str(caught.value))
+    assert "string>" not in str(caught.value)
 
 
 def write(data: bytes) -> Callable[[Path], object]:
@@ -105,7 +107,7 @@ FILES: list[tuple[str, Callable[[Path], object], str]] = [
     ("too big", write(b"#" * (MAX_FILE_BYTES + 1)), "found a file of more than 1 MiB, wanted at most 1 MiB"),
     ("not UTF-8", write(b"a: \xff\n"), "found a byte at 3 that is no UTF-8, wanted UTF-8 text"),
     ("UTF-16", write("a: 1\n".encode("utf-16")), "found a byte at 0 that is no UTF-8, wanted UTF-8 text"),
-    ("nested too deep", write(b"[" * MAX_FILE_BYTES), "found nested deeper than 64 levels: .*, wanted valid YAML"),
+    ("nested too deep", write(b"[" * MAX_FILE_BYTES), "found nested deeper than 64 levels at .*, wanted valid YAML"),
 ]
 
 
