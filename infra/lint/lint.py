@@ -172,6 +172,7 @@ def _context(of: _Read, launch: Launch, engine: str, release: str) -> Context:
         engine=engine,
         release=release,
         place=f"line {launch.line}",
+        program=launch.found.program,
         prefix=around.prefix,
         directives=around.directives,
         env=launch.env,

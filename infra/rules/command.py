@@ -22,6 +22,8 @@ class Context:
     release: str
     place: str
     """The command's own, "line 3"."""
+    program: str = ""
+    """What is started: "vllm serve", "sglang.launch_server"; "" where that does not matter."""
     prefix: tuple[str, ...] = ()
     """All words before the command's own name: launchers with their options, as `srun -N 2` or `mpirun -np 16 -H …`."""
     directives: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +81,7 @@ def of_command(checked: Checked, context: Context) -> Subject:
             engine=context.engine,
             release=context.release,
             options=options,
+            program=context.program,
             place=context.place,
             places=places,
             tokens=tokens,

@@ -21,6 +21,16 @@ def _shared(s: Subject) -> bool:
     return s.given("enable-dp-attention") or "attn-dp-size" in s.options
 
 
+def _no_program(s: Subject) -> Iterator[Breach]:
+    if s.program == "sglang serve":
+        yield Breach(
+            word="sglang",
+            found=f"sglang serve with sglang {s.release}",
+            wanted="python3 -m sglang.launch_server",
+            fix="write python3 -m sglang.launch_server",
+        )
+
+
 def _overlap(s: Subject) -> Iterator[Breach]:
     without = within(s.release, since=NEWER) and _shared(s)
     if s.given("enable-two-batch-overlap") and not _a2a(s) and not without:
@@ -170,6 +180,15 @@ def _tokenizer_batching(s: Subject) -> Iterator[Breach]:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        name="sglang-program",
+        engines=frozenset({"sglang"}),
+        below="0.5.0",
+        title="the program sglang with a release that has none",
+        why="the wheel brings no console script",
+        source="sglang 0.4.9.post6: no entry_points.txt; 0.5.9: sglang.cli.main",
+        check=_no_program,
+    ),
     Rule(
         name="two-batch-overlap",
         engines=SGLANG,

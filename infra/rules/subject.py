@@ -60,6 +60,8 @@ class Subject:
 
     engine: str
     release: str
+    program: str = ""
+    """What a document starts: "vllm serve", "sglang.launch_server"; "" for a stack, and where that does not matter."""
     options: Mapping[str, object] = field(default_factory=dict)
     place: str = "$.engine"
     places: Mapping[str, str] = field(default_factory=dict)

@@ -528,6 +528,11 @@ CASES = (
         f"{K25} --compilation-config '{json.dumps({'cudagraph_mode': 'FULLY'})}'",
         f"{K25} --compilation-config '{json.dumps({'cudagraph_mode': 'full_decode_only'})}'",
     ),
+    replace(
+        sglang("sglang-program", S2, S2, around={"program": "sglang serve"}),
+        release="0.4.9.post6",
+        right_around={"program": "sglang.launch_server"},
+    ),
     sglang(
         "storage-config",
         f"{S25} {HICACHE} --hicache-storage-backend-extra-config '{{a'",
