@@ -392,6 +392,7 @@ def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str 
         "utilization": "vLLM's gpu-memory-utilization, SGLang's mem-fraction-static",
         "draft": "a draft model for speculation",
         "host_ram_gib": "memory of each node, for experts and offloading",
+        "kt_num_gpu_experts": "KTransformers: experts of each layer on GPUs; the others lie on the host",
         "json": JSON,
     },
 )
@@ -403,7 +404,7 @@ def fit(
     release: str = "",
     gpus: str = "8xh200",
     nodes: int = 1,
-    tensor: int = 0,
+    tensor: str = "",
     pipeline: int = 1,
     data: int = 1,
     expert: bool = False,
@@ -414,9 +415,10 @@ def fit(
     max_model_len: str = "",
     max_num_seqs: int = 0,
     max_num_batched_tokens: str = "",
-    utilization: float = 0.0,
+    utilization: str = "",
     draft: str = "",
     host_ram_gib: float = 0.0,
+    kt_num_gpu_experts: int = 0,
     json: bool = False,
 ) -> None:
     """Compute what a model needs of each GPU and host. Example: invoke fit kimi-k2.5 --gpus 8xh200 --tensor 8"""
@@ -445,6 +447,7 @@ def fit(
             utilization=utilization,
             draft=draft,
             host_ram_gib=host_ram_gib,
+            kt_num_gpu_experts=kt_num_gpu_experts,
         )
         found, suggestions = answer(request)
         show(document(found, suggestions), "\n".join(lines(found, suggestions)), json)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from hosts.fleet import Host
 from infra.deployment import Deployment
 from infra.ledger.gpus import Gpu, declared
-from infra.ledger.request import AUTO, ENGINES, FitRequest, Kt, Limit
+from infra.ledger.request import AUTO, FitRequest, Kt, Limit
+from infra.ledger.typed import ENGINES
 from infra.placement import Placement
 from infra.rules import Subject
 from infra.sizes import gib

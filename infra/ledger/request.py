@@ -13,7 +13,6 @@ from infra.ledger.gpus import Gpu
 from infra.model import Model
 from infra.precision import Precision
 
-ENGINES = ("vllm", "sglang", "sglang-kt", "kt-kernel", "trtllm")
 KT_ENGINES = ("sglang-kt", "kt-kernel")
 AUTO = -1
 """As `max_model_len`: the engine takes the longest that fits."""
@@ -149,6 +148,7 @@ def from_options(
     utilization: float | str = 0.0,
     draft: str = "",
     host_ram_gib: float = 0.0,
+    kt_num_gpu_experts: int = 0,
 ) -> FitRequest:
     """The request that the words of `invoke fit` mean. Raises InputError with everything that is wrong with them.
 
@@ -166,7 +166,11 @@ def from_options(
     counts = {"--nodes": nodes, "--pipeline": pipeline, "--data": data, "--decode-context": decode_context}
     problems.extend(typed.count_problems(counts))
     ranks = typed.ranks(tensor, problems)
-    amounts: dict[str, float] = {"--max-num-seqs": max_num_seqs, "--host-ram-gib": host_ram_gib}
+    amounts: dict[str, float] = {
+        "--max-num-seqs": max_num_seqs,
+        "--host-ram-gib": host_ram_gib,
+        "--kt-num-gpu-experts": kt_num_gpu_experts,
+    }
     for option, amount in amounts.items():
         if amount < 0:
             problems.append(Problem(where=option, found=f"{amount:g}", wanted="a number that is not negative"))
@@ -199,7 +203,17 @@ def from_options(
         draft=drafting,
         dp_attention=cut.data > 1 and engine != "vllm" and (cut.tensor != ranks or expert),
         host_ram_gib=host_ram_gib or None,
+        kt=Kt(method=_method(what), gpu_experts=kt_num_gpu_experts) if engine in KT_ENGINES else None,
     )
+
+
+METHODS: Mapping[str, str] = {"compressed-tensors-int4": "RAWINT4", "fp8-block": "FP8", "bf16": "BF16"}
+"""kt-kernel's method that takes a checkpoint as it is; the converted ones need files of their own."""
+
+
+def _method(it: Model) -> str:
+    """How kt-kernel reads a model's own experts."""
+    return METHODS.get(it.quantization, "BF16")
 
 
 def newest(engine: str) -> str:

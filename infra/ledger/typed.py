@@ -13,9 +13,7 @@ from infra import precision as precisions
 from infra.ledger.gpus import GPUS, Gpu, named, of_memory
 from infra.model import Model
 
-ENGINES = ("vllm", "sglang", "trtllm")
-EXPERTS = ("sglang-kt", "kt-kernel")
-"""Engines that no words of `invoke fit` describe."""
+ENGINES = ("vllm", "sglang", "sglang-kt", "kt-kernel", "trtllm")
 KV_DTYPES = (
     "auto", "bfloat16", "bf16", "float16", "fp16", "half", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla",
     "fp8_per_token_head", "int8", "int8_per_token_head", "fp4", "fp4_e2m1", "nvfp4",
@@ -29,11 +27,7 @@ RELEASE = re.compile(r"\d+(\.\d+)+[0-9A-Za-z.+-]*")
 def engine_problems(engine: str) -> Iterator[Problem]:
     """An engine that can't be asked about."""
     wanted = f"one of {', '.join(ENGINES)}"
-    if engine in EXPERTS:
-        why = "how many experts lie on GPUs decides, and no option here says it"
-        fix = "plan a stack: `invoke plan -s STACK` shows the ledger of one that says kt-num-gpu-experts"
-        yield Problem(where="--engine", found=engine, wanted=wanted, why=why, fix=fix)
-    elif engine not in ENGINES:
+    if engine not in ENGINES:
         yield Problem(where="--engine", found=engine, wanted=wanted, fix=_meant(engine, ENGINES))
 
 

@@ -56,8 +56,8 @@ def test_help_of_a_task_that_wants_a_word(words: str, task: str) -> None:
         ("plan lab", "No idea what 'lab' is"),
         ("plan --jsn", "No idea what '--jsn' is"),
         ("lint", "did not receive required positional arguments: 'file'"),
-        ("fit kimi-k2 --tensor x", "--tensor: found 'x', wanted a number"),
-        ("fit kimi-k2 --utilization=much", "found 'much', wanted a number"),
+        ("fit kimi-k2 --nodes x", "--nodes: found 'x', wanted a number"),
+        ("fit kimi-k2 --host-ram-gib=much", "found 'much', wanted a number"),
     ],
 )
 def test_wrong_words_are_wrong_input(words: str, says: str) -> None:

@@ -126,13 +126,13 @@ def test_a_model_that_is_no_file_either(typed: str, near: str) -> None:
     assert len(str(problem)) < 400
 
 
+@pytest.mark.parametrize(("model", "method"), [("kimi-k2.5", "RAWINT4"), ("kimi-k2", "FP8")])
 @pytest.mark.parametrize("engine", KT_ENGINES)
-def test_experts_on_cpus_are_planned_as_a_stack(engine: str) -> None:
-    with pytest.raises(InputError) as caught:
-        from_options("kimi-k2", engine=engine, gpus="4xh100")
-    (problem,) = caught.value.problems
-    assert (problem.where, problem.found) == ("--engine", engine)
-    assert "plan a stack" in str(problem.fix)
+def test_experts_lie_on_the_host_but_those_that_are_named(engine: str, model: str, method: str) -> None:
+    request = from_options(model, engine=engine, gpus="4xh100", tensor=4, kt_num_gpu_experts=8)
+    assert request.kt is not None
+    assert (request.kt.method, request.kt.gpu_experts) == (method, 8)
+    assert from_options(model, engine="sglang", gpus="4xh100").kt is None
 
 
 @pytest.mark.parametrize(
