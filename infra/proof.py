@@ -12,9 +12,11 @@ from infra.engines import ENGINES
 from infra.flags import table as flag_table
 from infra.flags.check import Checked, check
 from infra.flags.environment import environment_findings
+from infra.flags.table import FlagTable
 from infra.flags.words import Token
 from infra.ledger.fit import Fit, fit
 from infra.placement import Placement, Rank, place
+from infra.places import Part
 from infra.rules import Context, Subject, findings, of_command
 
 STARTS: Mapping[str, str] = {
@@ -24,27 +26,6 @@ STARTS: Mapping[str, str] = {
     "trtllm": "serve",
 }
 """The word after which an engine's own words begin; an engine that is not here has its own rules alone."""
-PARALLELISM: Mapping[str, tuple[str, ...]] = {
-    "tensor": ("tensor-parallel-size", "tp-size", "tensor_parallel_size", "tp_size"),
-    "pipeline": ("pipeline-parallel-size", "pp-size", "pipeline_parallel_size", "pp_size"),
-    "data": ("data-parallel-size", "dp-size", "attn-dp-size", "enable-dp-attention", "data-parallel-size-local"),
-    "expert": ("enable-expert-parallel", "ep-size", "expert-parallel-size", "moe_expert_parallel_size", "ep_size"),
-    "decode_context": ("decode-context-parallel-size",),
-}
-"""The options that are rendered from a parallelism, by its keys."""
-TOP: Mapping[str, str] = {
-    "model": "$.model",
-    "model-path": "$.model",
-    "served-model-name": "$.model",
-    "port": "$.port",
-    "kt-weight-path": "$.experts",
-    "speculative-draft-model-path": "$.draft",
-    "distributed-executor-backend": "$.launcher.name",
-    "nnodes": "$.launcher",
-    "config": "$.engine.config",
-    "extra_llm_api_options": "$.engine.config",
-}
-"""Where other options come from that Slipway sets itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +44,13 @@ def prove(d: Deployment) -> Proof:
     for part in d.parts:
         ranks = [rank for rank in placed.ranks if rank.role == part.role]
         within = ENGINES[d.engine].within(part)
-        it = _Part(whole=d, deployment=within.deployment if within else part, role=part.role, inside=within is not None)
+        it = Part(whole=d, deployment=within.deployment if within else part, role=part.role, inside=within is not None)
         if it.deployment.engine not in STARTS:
             continue
-        subject, found = _subject(it, [replace(rank, role=it.deployment.role) for rank in ranks], placed)
+        table = flag_table.load(it.deployment.engine, it.deployment.release)
+        subject, found = _subject(it, table, [replace(rank, role=it.deployment.role) for rank in ranks], placed)
         problems += found
-        problems += (finding.problem for finding in findings(subject))
+        problems += (it.told(finding, table) for finding in findings(subject))
         asking = asked.request(it.deployment, subject, placed, host_gib=within.host_gib if within else 0.0)
         if asking is not None:
             fits[part.role] = fit(asking)
@@ -76,45 +58,10 @@ def prove(d: Deployment) -> Proof:
     return Proof(problems=tuple(_once(problems)), fits=fits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """One role of a deployment, or all of it; `inside`: another engine runs in the role."""
-
-    whole: Deployment
-    deployment: Deployment
-    role: str
-    inside: bool
-
-    @property
-    def place(self) -> str:
-        """Where it stands in the stack file."""
-        return f"$.roles.{self.role}" if self.role else "$.engine"
-
-    def variables(self) -> dict[str, str]:
-        """The `$.path` of each variable that the stack file gives to the engine."""
-        role = next((one for one in self.whole.roles if one.name == self.role), None)
-        own = role.env if role else {}
-        return {
-            name: f"{self.place}.env.{name}" if name in own else f"$.engine.env.{name}" for name in self.deployment.env
-        }
-
-    def of(self, option: str) -> str:
-        """The `$.path` that an option of the rendered command comes from."""
-        role = next((one for one in self.whole.roles if one.name == self.role), None)
-        key = next((key for key, names in PARALLELISM.items() if option in names), "")
-        if role and option in role.args:
-            return f"{self.place}.args.{option}"
-        if option in self.deployment.args and not self.inside:
-            return f"$.engine.args.{option}"
-        if key:
-            return f"{self.place}.parallelism.{key}" if role else f"$.parallelism.{key}"
-        return self.place if self.inside else TOP.get(option, "$.engine.release" if option else self.place)
-
-
-def _subject(it: _Part, ranks: list[Rank], placed: Placement) -> tuple[Subject, list[Problem]]:
+def _subject(it: Part, table: FlagTable, ranks: list[Rank], placed: Placement) -> tuple[Subject, list[Problem]]:
     """What the rules look at, and what the parser says of words that Slipway itself has written."""
     d = it.deployment
-    engine, table = ENGINES[d.engine], flag_table.load(d.engine, d.release)
+    engine = ENGINES[d.engine]
     head, last = (engine.command(d, rank) for rank in (ranks[0], ranks[-1]))
     module = "-m" in head.argv[:2]
     checked = check(table, _words(d.engine, head), module=module)
@@ -151,8 +98,8 @@ def _subject(it: _Part, ranks: list[Rank], placed: Placement) -> tuple[Subject, 
         slots=len(ranks) if mpi else None,
         commanded=False,
     )
-    variables = (finding.problem for finding in environment_findings(table, it.variables()))
-    return subject, [*_written(it, read), *variables]
+    variables = (it.told(finding, table) for finding in environment_findings(table, it.variables()))
+    return subject, [*_written(it, table, read), *variables]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,13 +134,13 @@ def _words(engine: str, command: Command) -> list[Token]:
     return [Token(text=str(word), literal=0 if isinstance(word, Var) else -1) for word in command.argv[start:]]
 
 
-def _written(it: _Part, read: list[Checked]) -> Iterator[Problem]:
+def _written(it: Part, table: FlagTable, read: list[Checked]) -> Iterator[Problem]:
     """What the parser refuses of options that Slipway sets; those of the stack file were held against it before."""
     given = set() if it.inside else {f"--{name}" for name in it.deployment.args}
     for finding in (finding for checked in read for finding in checked.findings):
         token = (finding.problem.token or "").partition("=")[0]
         if token not in given:
-            yield replace(finding.problem, where=it.of(token.lstrip("-")))
+            yield replace(it.told(finding, table), where=it.of(token.lstrip("-")))
 
 
 def _packages(d: Deployment) -> dict[str, str]:

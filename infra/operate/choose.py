@@ -75,9 +75,9 @@ def matching(*, engine: str, model: str, fleet: str, folder: Path = spec.STACKS)
 def _unknown(asked: Mapping[str, str], heads: Sequence[Head]) -> dict[str, list[str]]:
     """What stacks have in place of each word that none of them has."""
     has = {
-        "engine": sorted({head.engine for head in heads}),
-        "model": sorted({head.model for head in heads}),
-        "fleet": sorted({head.fleet for head in heads}),
+        "engine": sorted({head.engine for head in heads} - {""}),
+        "model": sorted({head.model for head in heads} - {""}),
+        "fleet": sorted({head.fleet for head in heads} - {""}),
     }
     return {name: has[name] for name, value in asked.items() if value and value not in has[name]}
 

@@ -7,9 +7,14 @@ import pytest
 
 from hosts import fleet
 from hosts.errors import InputError
+from hosts.problem import Problem
 from hosts.schema import load_yaml
 from infra import spec
 from infra.asked import host_memory_gib
+from infra.engines import ENGINES
+from infra.flags import table as flag_table
+from infra.flags.finding import Edit, Finding
+from infra.places import Part
 from infra.proof import prove
 from tests.unit.test_catalogue import EXPECTED, read, refused
 
@@ -125,3 +130,52 @@ def test_variables_and_keys_of_the_yaml_name_where_they_stand() -> None:
     d = replace(read("k2-trtllm-tp16"), config={"cuda_graph_config": {"padding_enabled": True}})
     wheres = {problem.where for problem in prove(d).problems if problem.rule == "trtllm-yaml"}
     assert wheres == {"$.engine.config.cuda_graph_config.padding_enabled"}
+
+
+FIXES: list[tuple[str, str, tuple[tuple[str, ...], ...], str, str]] = [
+    ("dgx-h200", "", (("--trust-remote-code",),), "add --trust-remote-code", "add engine.args.trust-remote-code: true"),
+    ("dgx-h200", "", (), "leave out --enable-eplb", "leave out engine.args.enable-eplb"),
+    ("dgx-h200", "", (("--block-size", "64"),), "write --block-size 64", "write engine.args.block-size: 64"),
+    ("dgx-h200", "", (), "write --block-size 64, or leave it out", "write engine.args.block-size: 64, or leave it out"),
+    ("dgx-h200", "", (("-tp", "4"),), "write -tp 4", "write parallelism.tensor: 4"),
+    ("dgx-h200", "", (("--no-enable-eplb",),), "write --no-enable-eplb", "write engine.args.enable-eplb: false"),
+    (
+        "dgx-h200",
+        "",
+        (("--enable-expert-parallel",),),
+        "add --enable-expert-parallel, or leave EPLB out",
+        "add parallelism.expert: true, or leave EPLB out",
+    ),
+    ("dgx-h200", "", (("--port", "9000"),), "add --port 9000", "add port: 9000"),
+    ("dgx-h200", "", (), "add --served-model-name", "add engine.args.served-model-name"),
+    ("dgx-h200", "", (), "run pip with --no-deps", "run pip with --no-deps"),
+    ("k2-sglang-tp16", "", (), "add --ep-size 16", "add parallelism.expert: true"),
+    ("k2-sglang-tp16", "", (("--enable-dp-attention",),), "add --enable-dp-attention", "add parallelism.data"),
+    (
+        "k2-sglang-pd-4p12d",
+        "decode",
+        (("--moe-a2a-backend", "deepep"),),
+        "add --moe-a2a-backend deepep",
+        "add engine.args.moe-a2a-backend: deepep",
+    ),
+    ("k2-sglang-pd-4p12d", "prefill", (), "write --tp-size 8", "write roles.prefill.parallelism.tensor: 8"),
+    ("eagle3-3node", "target", (), "add --mem-fraction-static 1", "add --mem-fraction-static 1"),
+]
+
+
+@pytest.mark.parametrize(("stack", "role", "add", "fix", "told"), FIXES, ids=[row[3] for row in FIXES])
+def test_a_fix_is_in_the_words_of_the_stack_file(
+    stack: str, role: str, add: tuple[tuple[str, ...], ...], fix: str, told: str
+) -> None:
+    d = read(stack)
+    part = d.part(role)
+    within = ENGINES[d.engine].within(part)
+    it = Part(whole=d, deployment=within.deployment if within else part, role=role, inside=within is not None)
+    problem = Problem(where="$", found="a", wanted="b", fix=fix)
+    table = flag_table.load(it.deployment.engine, it.deployment.release)
+    assert it.told(Finding(problem=problem, edit=Edit(add=add)), table).fix == told
+
+
+def test_a_missing_option_of_the_plan_is_a_line_of_the_stack_file() -> None:
+    (problem,) = (it for it in refused("dgx-h200", "engine.args.trust-remote-code", None) if it.level == "error")
+    assert problem.fix == "add engine.args.trust-remote-code: true"
