@@ -17,6 +17,9 @@ DIFFUSION = frozenset(
 )
 """Options by which `sglang serve` is seen to start SGLang's other server, for models that make pictures."""
 
+OR_CLASS = frozenset({"--distributed-executor-backend"})
+"""Options that take their names letter by letter, and beside them only the dotted path of a class."""
+
 
 def judged(case: Case, given: Given) -> tuple[Value, list[Finding]]:  # noqa: PLR0911 - one return a kind of trouble
     """The value of an option, and what is wrong with it."""
@@ -79,9 +82,12 @@ def _registered(case: Case, flag: Flag, given: Given, index: int) -> Iterator[Fi
         return
     if not given.name.endswith("-parser"):
         lowered = {name.lower() for name in flag.registered}
-        if text.lower() in {*lowered, "auto", "none"} or "." in text:
+        folded = given.name not in OR_CLASS and text.lower() in {*lowered, "auto", "none"}
+        if folded or "." in text:
             return
-        if not (elsewhere := _registered_in(case, given.name, text)) and nearest_name(text, flag.registered) is None:
+        elsewhere = _registered_in(case, given.name, text)
+        open_names = given.name not in OR_CLASS and not elsewhere
+        if open_names and nearest_name(text, flag.registered) is None:
             return
     used = given.name != "--tool-call-parser" or case.has("--enable-auto-tool-choice")
     level: Level = "error" if used or case.partial or "--enable-auto-tool-choice" not in case.table.flags else "warning"

@@ -1,5 +1,6 @@
 """TensorRT-LLM's YAML file, held against the classes of its release."""
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -29,6 +30,8 @@ DECODING = (
     "UserProvided",
 )
 """The drafters by which `decoding_type` names a class."""
+_SLIP = 0.9
+"""How alike a misspelt key is: speculative_model_dir, an alias, is less like speculative_model."""
 _LATE = re.compile(r"\$|`|\{\{|\{%|<[A-Za-z]")
 """What only the run or a template decides."""
 
@@ -101,10 +104,12 @@ def _unreadable(s: Subject) -> Iterator[Breach]:
 def _decoding(s: Subject) -> Iterator[Breach]:
     drafts = (s.config or {}).get("speculative_config")
     kind = drafts.get("decoding_type") if isinstance(drafts, Mapping) else None
-    if not isinstance(kind, str) or kind in DECODING:
+    if not isinstance(drafts, Mapping) or not isinstance(kind, str):
         return
     near = nearest_value(kind, DECODING)
-    if near:
+    if kind in DECODING:
+        yield from _draft_keys(s, f"{kind}DecodingConfig", drafts)
+    elif near:
         yield Breach(
             place=_place(s, ("speculative_config", "decoding_type")),
             word="decoding_type",
@@ -112,6 +117,26 @@ def _decoding(s: Subject) -> Iterator[Breach]:
             wanted=f"one of {', '.join(DECODING)}",
             fix=f"write {near}",
         )
+
+
+def _draft_keys(s: Subject, name: str, drafts: Mapping[str, object]) -> Iterator[Breach]:
+    """Keys that are nearly a drafter's; of others the table may lack an alias."""
+    from infra.flags import table as tables  # noqa: PLC0415 - only where there is a file to hold
+
+    nested = tables.load(s.engine, s.release).classes.get(name) if s.release in tables.releases(s.engine) else None
+    if nested is None:
+        return
+    for key in drafts:
+        close = difflib.get_close_matches(key, nested.keys, n=1, cutoff=_SLIP) if key not in nested.keys else []
+        if close:
+            yield Breach(
+                place=_place(s, ("speculative_config", key)),
+                word=key,
+                found=f"speculative_config.{key}",
+                wanted=f"a key of {name}",
+                why="the class forbids other keys",
+                fix=f"did you mean {close[0]}?",
+            )
 
 
 def _twice(s: Subject) -> Iterator[Breach]:
@@ -155,7 +180,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="trtllm-decoding-type",
         engines=TRTLLM,
-        title="a drafter whose name is nearly one",
+        title="a drafter, or a key of its settings, whose name is nearly one",
         why="ValueError: Invalid decoding type; names are compared letter by letter",
         source="tensorrt_llm 1.3.0rc3, tensorrt_llm/llmapi/llm_args.py: DecodingBaseConfig.from_dict",
         check=_decoding,

@@ -121,6 +121,8 @@ WRONG: list[tuple[tuple[str, str], str, list[str], str | None]] = [
     (VLLM, "M --dtype fp16", ["error --dtype: did you mean float16?"], "M --dtype float16"),
     (VLLM, "M --attention-backend FLASHINFR", ["error --attention-backend: did you mean FLASHINFER?"],
      "M --attention-backend FLASHINFER"),
+    (VLLM, "M --distributed-executor-backend Ray", ["error --distributed-executor-backend: did you mean ray?"],
+     "M --distributed-executor-backend ray"),
     (VLLM, "M --load-format safetensor", ["error --load-format: did you mean safetensors?"],
      "M --load-format safetensors"),
     (VLLM, "M --quantization deepspeedfp", ["error --quantization: None"], None),

@@ -749,6 +749,14 @@ def test_tensorrt_llm(case: Case, release: str) -> None:
     assert rules_of("trtllm", release, case.right, around) == []
 
 
+@pytest.mark.parametrize(
+    ("key", "rules"), [("num_nextn_predict_layer", ["trtllm-decoding-type"]), ("speculative_model_dir", [])]
+)
+def test_keys_of_a_drafter(key: str, rules: list[str]) -> None:
+    around = {"files": {"a.yml": {"speculative_config": {"decoding_type": "MTP", key: 1}}}}
+    assert rules_of("trtllm", "1.3.0rc3", f"{T2} --config a.yml", around) == rules
+
+
 @pytest.mark.parametrize("parser", ["kimi_k2", "kimi_k25"])
 def test_kimis_reasoning_came_late_to_tensorrt_llm(parser: str) -> None:
     assert rules_of("trtllm", "1.3.0rc3", f"{T2} --reasoning_parser {parser}") == ["reasoning-parser-release"]
