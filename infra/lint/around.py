@@ -25,6 +25,10 @@ _SHORT = {
     "-c": "cpus-per-task",
     "-p": "partition",
     "-t": "time",
+    "-A": "account",
+    "-q": "qos",
+    "-C": "constraint",
+    "-x": "exclude",
 }
 
 
