@@ -239,6 +239,12 @@ def _written(piece: Piece) -> str:
     return f"${{{piece.text}}}" if piece.braced else f"${piece.text}"
 
 
+def words_of(text: str, line: int, *, counts: bool = True) -> tuple[Token, ...]:
+    """The words of a text that no shell runs, as compose splits it; `${NAME}` are variables of whoever runs it."""
+    reader = Lexer(text=text, line=line, counts=counts)
+    return Expander(scope=Scope()).words([item for item in reader.items() if isinstance(item, Word)])
+
+
 def _with_limits(token: Token, word: Word) -> Token:
     """A token that stands for what the reader fills in is known only at run time."""
     text = token.text

@@ -35,6 +35,8 @@ _OPERATOR = re.compile(r"\n|;;&|;;|;&|&&|\|\||\|&|[;&|()]")
 _REDIRECT = re.compile(r"(?:[0-9]{1,3}|\{[A-Za-z_]\w{0,60}\})?(?:<<<|<<-?|<>|<&|<|>>|>&|>\||&>>|&>|>)")
 _LOST_END = re.compile(r"\\[ \t]+(?=--?[A-Za-z])")
 _DOUBLED = re.compile(r"\\\\[ \t]*\n[ \t]*(?=--?[A-Za-z])")
+_ELSEWHERE = re.compile(r"[\^`][ \t]*\r?\n(?=[ \t]*--?[A-Za-z])")
+"""How a line is continued in Windows' cmd and in PowerShell."""
 _COMMENTED = re.compile(r"\\[ \t]*\Z")
 _OPTION_NEXT = re.compile(
     r"(?:[ \t]*\n){0,2}[ \t]*(?P<comment>#[^\n]*\n(?:[ \t]*(?:#[^\n]*)?\n){0,8}[ \t]*)?"
@@ -84,6 +86,10 @@ class Lexer(WordReader):
             return True
         if char == "#":
             self._comment()
+            return True
+        elsewhere = _ELSEWHERE.match(self.text, self.at) if self._words else None
+        if elsewhere:
+            self._jump(elsewhere.end())
             return True
         return char == "\\" and self._continue()
 

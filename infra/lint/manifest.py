@@ -8,10 +8,7 @@ import yaml
 
 from infra.flags.words import Token
 from infra.lint.document import Around
-from infra.lint.expand import Expander
-from infra.lint.lexer import Lexer
-from infra.lint.scope import Scope
-from infra.lint.words import Word
+from infra.lint.expand import words_of
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_DEPTH = 100
@@ -91,7 +88,7 @@ class Manifest:
                 words.append(_token(node, line, around))
                 self.seen.add(id(node))
             elif isinstance(node, yaml.ScalarNode) and (words or name == "entrypoint"):
-                words += _split(node, line)
+                words += words_of(str(node.value), _first_line(node, line), counts=node.style == "|")
                 self.seen.add(id(node))
             elif isinstance(node, yaml.ScalarNode) and around.image:
                 self.seen.add(id(node))
@@ -182,12 +179,6 @@ def _token(node: yaml.ScalarNode, line: int, around: Around) -> Token:
     text = _REFERENCE.sub(known, text) if len(text) < 1 << 16 else text
     unknown = re.search(r"\$(?=[({A-Za-z_])", text)
     return Token(text=text, line=_first_line(node, line), literal=unknown.start() if unknown else -1)
-
-
-def _split(node: yaml.ScalarNode, line: int) -> tuple[Token, ...]:
-    """The words of a text that compose splits itself; `${NAME}` are variables of whoever runs it."""
-    reader = Lexer(text=str(node.value), line=_first_line(node, line), counts=node.style == "|")
-    return Expander(scope=Scope()).words([item for item in reader.items() if isinstance(item, Word)])
 
 
 def _first_line(node: yaml.ScalarNode, line: int) -> int:

@@ -12,6 +12,7 @@ from infra.lint.blocks import Block, cut, has_code
 from infra.lint.collect import Collector
 from infra.lint.container_file import ContainerFile
 from infra.lint.document import Around, Document
+from infra.lint.expand import words_of
 from infra.lint.shell import Script
 from infra.lint.signature import mentions
 
@@ -82,8 +83,7 @@ def _read_manifest(block: Block, collector: Collector, script: Script) -> None:
             inner.run(text, line)
             script.notes.extend(inner.notes)
             if len(collector.launches) == start:
-                words = [Token(text=word, line=line) for word in text.split()]
-                collector.words(words, inner, around)
+                collector.words(words_of(text, line), inner, around)
 
     manifest = Manifest(words=_taking(collector, script), script=shell, base=block.line - 1)
     if not manifest.read(block.text) and not collector.launches and mentions(block.text):

@@ -116,6 +116,13 @@ SLIPS: list[tuple[str, str, list[tuple[str, int]]]] = [
 ]
 
 
+@pytest.mark.parametrize("mark", ["^", "`"])
+def test_lines_continued_as_on_windows(mark: str) -> None:
+    document = read(f"docker run vllm/vllm-openai:v0.19.1 {mark}\n  --model m {mark}\n  --port 80\n", "-")
+    assert document.notes == ()
+    assert [token.text for token in document.launches[0].found.words][2:] == ["--model", "m", "--port", "80"]
+
+
 def test_an_ampersand_alone_in_its_line() -> None:
     document = read("vllm serve m \\\n  --a 1\n  &\nwait", "run.sh")
     assert [(note.kind, note.line) for note in document.notes] == [("ampersand", 2)]
