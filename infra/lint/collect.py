@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from infra.flags.words import Token
 from infra.lint import pins
-from infra.lint.around import image_of, with_words
+from infra.lint.around import directives, image_of, with_words
 from infra.lint.document import Around, Found, Launch, Other, Pin, Written
 from infra.lint.scope import MAX_EXPORTED
 from infra.lint.shell import Script, Simple
@@ -18,6 +18,7 @@ MAX_LAUNCHES = 500
 MAX_WORDS = 5000
 """Of all engine commands together; each word may be compared with every option that a release has."""
 MAX_OTHERS = 4000
+_SCRIPTS = (".bash", ".job", ".sbatch", ".sh", ".slurm")
 _SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ksh", "ash"})
 _FED = _SHELLS | {"ssh", "sbatch", "srun", "docker", "podman", "kubectl", "sudo", "env", "su", "pdsh", "salloc", "oc"}
 _RUNS = re.compile(r"\$\([^)]{0,2000}\)")
@@ -47,6 +48,7 @@ class Collector:
         name = base(words[0]) if words else ""
         if name in ("cat", "tee", "echo", "printf") and command.document is not None:
             self._write(words, name, command)
+            self._written(words, name, command, script, depth)
         if not words:
             return
         if name == "eval" and len(words) > 1:
@@ -146,17 +148,35 @@ class Collector:
                 ran = True
         return ran
 
-    def _write(self, words: Sequence[Token], name: str, command: Simple) -> None:
+    def _targets(self, words: Sequence[Token], name: str, command: Simple) -> list[str]:
+        """The files that a here-document is written to."""
         targets = [command.writes] if command.writes else []
         if name == "tee":
             targets += [token.text for token in words[1:] if not token.text.startswith("-")]
-        for target in targets:
+        return targets
+
+    def _write(self, words: Sequence[Token], name: str, command: Simple) -> None:
+        for target in self._targets(words, name, command):
             before = self.files.get(target)
             text = command.document or ""
             if before and command.appends and len(before.text) < pins.MAX_FILE:
                 self.files[target] = Written(text=before.text + text, line=before.line)
             else:
                 self.files[target] = Written(text=text, line=command.document_line)
+
+    def _written(self, words: Sequence[Token], name: str, command: Simple, script: Script, depth: int) -> None:
+        """A here-document that becomes a script or a manifest: to be run or applied later, here or elsewhere."""
+        text = command.document or ""
+        targets = self._targets(words, name, command)
+        if not targets or not mentions(text):
+            return
+        if all(target.endswith((".yaml", ".yml")) for target in targets) and _MANIFEST.search(text):
+            self.manifests.append((text, command.document_line))
+        elif text.startswith("#!") or all(target.endswith(_SCRIPTS) for target in targets):
+            before = self.around
+            self.around = replace(before, directives=directives(text) or before.directives)
+            script.run(text, command.document_line, depth + 1)
+            self.around = before
 
     def _feed(self, words: Sequence[Token], command: Simple, script: Script, depth: int) -> None:
         """A here-document that a shell, or a shell elsewhere, reads."""

@@ -83,7 +83,7 @@ NOT_COMMANDS = [
     "python -m sglang.bench_serving --backend sglang",
     "docker run vllm/vllm-openai",
     "docker pull vllm/vllm-openai:v0.19.1",
-    "cat > run.sh <<EOF\nvllm serve m\nEOF",
+    "cat > run.txt <<EOF\nvllm serve m\nEOF",
 ]
 
 

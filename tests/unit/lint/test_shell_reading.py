@@ -123,6 +123,20 @@ def test_lines_continued_as_on_windows(mark: str) -> None:
     assert [token.text for token in document.launches[0].found.words][2:] == ["--model", "m", "--port", "80"]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("cat > run.sh <<EOF\nvllm serve m --port 80\nEOF", 2),
+        ("cat > run <<'EOF'\n#!/bin/bash\nvllm serve m --port 80\nEOF\nchmod +x run", 3),
+        ("tee job.sbatch <<EOF\n#SBATCH -N 2\nvllm serve m --port 80\nEOF", 3),
+        ("cat > p.yaml <<EOF\nkind: Pod\ncommand: [vllm, serve, m, --port, '80']\nEOF", 3),
+    ],
+)
+def test_scripts_and_manifests_that_are_written(text: str, line: int) -> None:
+    [launch] = read(text, "run.sh").launches
+    assert (launch.line, [token.text for token in launch.found.words]) == (line, ["vllm", "serve", "m", "--port", "80"])
+
+
 def test_an_ampersand_alone_in_its_line() -> None:
     document = read("vllm serve m \\\n  --a 1\n  &\nwait", "run.sh")
     assert [(note.kind, note.line) for note in document.notes] == [("ampersand", 2)]
