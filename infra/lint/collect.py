@@ -168,11 +168,11 @@ class Collector:
         """A here-document that becomes a script or a manifest: to be run or applied later, here or elsewhere."""
         text = command.document or ""
         targets = self._targets(words, name, command)
-        if not targets or not mentions(text):
+        if not targets:
             return
         if all(target.endswith((".yaml", ".yml")) for target in targets) and _MANIFEST.search(text):
             self.manifests.append((text, command.document_line))
-        elif text.startswith("#!") or all(target.endswith(_SCRIPTS) for target in targets):
+        elif mentions(text) and (text.startswith("#!") or all(target.endswith(_SCRIPTS) for target in targets)):
             before = self.around
             self.around = replace(before, directives=directives(text) or before.directives)
             script.run(text, command.document_line, depth + 1)
