@@ -16,6 +16,8 @@ from infra.lint.lint import lint
 HERE = Path(__file__).parent / "corpus"
 SHARE_CAUGHT = 0.98
 MISSES: Mapping[str, str] = {
+    "h021": "a plugin may register a reader of configurations",
+    "h071": "Qwen3-235B-A22B of the first release is not in infra/models",
     "w094": "a plugin may register a method of quantisation",
     "w095": "a plugin may register a tokenizer mode",
     "w128": "the reasoning parsers of TensorRT-LLM 1.3.0rc3 are not in the table that was given",
