@@ -27,7 +27,7 @@ def _graph_mode(s: Subject) -> Iterator[Breach]:
 
 def _storage_config(s: Subject) -> Iterator[Breach]:
     text = s.text(_EXTRA)
-    if not text or text.startswith("@") or "$" in text:
+    if not text or text.startswith("@") or "$" in text or "hicache-storage-backend" not in s.options:
         return
     if text.endswith((".json", ".toml", ".yaml", ".yml")):
         yield Breach(options=(_EXTRA,), found=text, wanted="a JSON object, or @FILE", fix=f"write @{text}")
