@@ -175,4 +175,7 @@ def test_the_environment_must_hold_the_release(tmp_path: Path) -> None:
     (problem,) = Vllm().problems(replace(d, software=replace(SOFTWARE, requirements="torch==2.10.0\n")))
     assert problem.where == "$.environment"
     local = replace(SOFTWARE, requirements="vllm==0.19.1+cpu --hash=sha256:00\n")
-    assert list(Vllm().problems(replace(d, software=local))) == []
+    stand_in = replace(d, software=local, fleet=replace(d.fleet, stand_in=True))
+    assert list(Vllm().problems(stand_in)) == []
+    (problem,) = Vllm().problems(replace(stand_in, fleet=d.fleet))
+    assert problem.wanted == "a build of vllm 0.19.1 for GPUs"
