@@ -159,13 +159,13 @@ class Expander:
             if value.text:
                 now.add(value.text, certain=value.literal)
             return
-        end = 0
+        end, first = 0, value.line or now.line
         for n, found in enumerate(_ATOMS.finditer(value.text)):
             if (n or value.text[0].isspace()) and now.started:
                 yield now.token()
                 now.text, now.literal, now.started, now.splits = "", -1, False, False
             if n:
-                now.line = (value.line or now.line) + value.text.count("\n", 0, found.start())
+                now.line = first + value.text.count("\n", 0, found.start())
             sure = _sure(value, found)
             now.add(found[0], certain=-1 if sure == len(found[0]) else sure)
             now.splits = 0 <= sure < len(found[0]) and bool(_LISTS.fullmatch(found[0].strip("${}")))

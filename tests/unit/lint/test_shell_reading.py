@@ -175,3 +175,10 @@ def test_lines() -> None:
     launch = read(text, "run.sh").launches[0]
     assert (launch.start_line, launch.line, launch.end_line) == (7, 8, 10)
     assert [token.line for token in launch.found.words] == [8, 8, 9, 4, 4, 5]
+
+
+def test_words_of_a_default_over_several_lines_stay_in_the_document() -> None:
+    (launch,) = read("${X:-\nvllm serve m --port 1}", "-").launches
+    assert [(token.text, token.line) for token in launch.found.words[1:]] == [
+        ("serve", 2), ("m", 2), ("--port", 2), ("1", 2)
+    ]  # fmt: skip
