@@ -171,12 +171,12 @@ def adopted(found: "LintResult", stack: str) -> None:
     from infra.lint.adopt import adopt
     from tools.places import STACKS
 
-    path = STACKS / f"Pulumi.{stack}.yaml"
-    if path.exists():
-        raise InputError([Problem(where="--adopt", found=f"{stack}, which is there", wanted="a name of no stack yet")])
     if not NAME.fullmatch(stack):
         wanted = "small letters, digits and dashes, as in kimi-prod"
         raise InputError([Problem(where="--adopt", found=repr(stack), wanted=wanted)])
+    path = STACKS / f"Pulumi.{stack}.yaml"
+    if path.exists():
+        raise InputError([Problem(where="--adopt", found=f"{stack}, which is there", wanted="a name of no stack yet")])
     write(path, adopt(found, stack))
     print(
         f"wrote {path.relative_to(ROOT)}; look at it, then: invoke plan -s {stack}; "

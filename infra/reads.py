@@ -40,9 +40,15 @@ class Reads:
             while known < len(asked):
                 known = len(asked)
                 Event().wait(WINDOW_S)
-            with self._guard:
-                self._trip = None  # whoever asks from now on starts the next
+            self._leave(trip)
             trip.set_result(gather_together(asked, connect))
         except BaseException as error:
+            self._leave(trip)
             trip.set_exception(error)
             raise
+
+    def _leave(self, trip: Future[tuple[Facts, ...]]) -> None:
+        """Whoever asks from now on starts the next trip."""
+        with self._guard:
+            if self._trip is trip:
+                self._trip = None

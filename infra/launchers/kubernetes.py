@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from hosts.problem import Problem
-from hosts.state import Stage
 from infra import runtime
 from infra.command import Command
 from infra.deployment import Deployment
@@ -15,13 +14,12 @@ from infra.protocols import Engine, Rendezvous
 from infra.sizes import kubernetes_gib
 
 
-class Kubernetes:
+class Kubernetes(unbuilt.Unbuilt):
     """The launcher `kubernetes`."""
 
     name: ClassVar[str] = "kubernetes"
     offers: ClassVar[frozenset[Rendezvous]] = frozenset({"single"})
     options: ClassVar[tuple[str, ...]] = ("gpus", "cpus", "mem", "shm")
-    built: ClassVar[bool] = False
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
         """It starts nothing yet; it needs a namespace, an image and limits that the namespace's quota has room for."""
@@ -66,17 +64,6 @@ class Kubernetes:
         import yaml  # noqa: PLC0415 - only where a file is rendered
 
         return {"pod.yaml": yaml.safe_dump(pod(d, place, engine), sort_keys=False, width=120)}
-
-    def stages(
-        self,
-        d: Deployment,
-        place: Placement,  # noqa: ARG002
-        engine: Engine,  # noqa: ARG002
-        *,
-        digests: Mapping[str, str],  # noqa: ARG002
-    ) -> tuple[Stage, ...]:
-        """One that never begins."""
-        return unbuilt.stages(d)
 
 
 def pod(d: Deployment, place: Placement, engine: Engine) -> dict[str, object]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from hosts.problem import Problem
-from hosts.state import Stage
 from infra import paths, runtime
 from infra.command import Command, Word
 from infra.deployment import Deployment
@@ -17,13 +16,12 @@ MESH_PORT = 2233
 """The port of the sshd in the containers, as Kimi-K2's guide has it."""
 
 
-class Mpirun:
+class Mpirun(unbuilt.Unbuilt):
     """The launcher `mpirun`."""
 
     name: ClassVar[str] = "mpirun"
     offers: ClassVar[frozenset[Rendezvous]] = frozenset({"mpi"})
     options: ClassVar[tuple[str, ...]] = ("nodelist", "gpus", "port", "shm")
-    built: ClassVar[bool] = False
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
         """It starts nothing yet; it needs an image, and a port of the mesh that is not the endpoint's."""
@@ -70,17 +68,6 @@ class Mpirun:
         entered = Command(argv=("podman", "exec", container.name(d, place.ranks[0]), *inside.argv), env=inside.env)
         made[f"{place.ranks[0].host}/mpirun.sh"] = script(d, title(d, "all ranks"), entered, mark)
         return made
-
-    def stages(
-        self,
-        d: Deployment,
-        place: Placement,  # noqa: ARG002
-        engine: Engine,  # noqa: ARG002
-        *,
-        digests: Mapping[str, str],  # noqa: ARG002
-    ) -> tuple[Stage, ...]:
-        """One that never begins."""
-        return unbuilt.stages(d)
 
 
 def mpirun(d: Deployment, place: Placement, command: Command) -> Command:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
-from hosts.state import Stage
 from infra import paths
 from infra.command import Command, Word, at_port
 from infra.deployment import Deployment
@@ -18,13 +17,12 @@ PORT = 6380
 """Not Ray's own 6379, where somebody else's cluster (or a Redis) may be; TorchSpec's scripts take this one too."""
 
 
-class Ray:
+class Ray(unbuilt.Unbuilt):
     """The launcher `ray`."""
 
     name: ClassVar[str] = "ray"
     offers: ClassVar[frozenset[Rendezvous]] = frozenset({"ray"})
     options: ClassVar[tuple[str, ...]] = ("nodelist", "gpus", "port", "shm")
-    built: ClassVar[bool] = False
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
         """It starts nothing yet; its port is not the endpoint's, and the environment holds Ray."""
@@ -72,17 +70,6 @@ class Ray:
             made |= _pair(d, place, rank, "ray", what=title(d, "Ray"), command=command, mark=mark)
         what = title(d, "the driver")
         return made | _pair(d, place, place.ranks[0], "driver", what=what, command=driver, mark=mark)
-
-    def stages(
-        self,
-        d: Deployment,
-        place: Placement,  # noqa: ARG002
-        engine: Engine,  # noqa: ARG002
-        *,
-        digests: Mapping[str, str],  # noqa: ARG002
-    ) -> tuple[Stage, ...]:
-        """One that never begins."""
-        return unbuilt.stages(d)
 
 
 def node(d: Deployment, place: Placement, rank: Rank) -> Command:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from hosts.problem import Problem
-from hosts.state import Stage
 from infra.command import Command
 from infra.deployment import Deployment
 from infra.launchers import container, unbuilt
@@ -13,13 +12,12 @@ from infra.placement import Placement, Rank
 from infra.protocols import Engine, Rendezvous
 
 
-class Systemd:
+class Systemd(unbuilt.Unbuilt):
     """The launcher `systemd`."""
 
     name: ClassVar[str] = "systemd"
     offers: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp"})
     options: ClassVar[tuple[str, ...]] = ("nodelist", "gpus", "shm")
-    built: ClassVar[bool] = False
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
         """It starts nothing yet; and it needs hosts that we may log in to."""
@@ -59,17 +57,6 @@ class Systemd:
         if router:
             made |= _pair(d, place.ranks[0], "router", what=title(d, "the router"), command=router, mark=mark)
         return made
-
-    def stages(
-        self,
-        d: Deployment,
-        place: Placement,  # noqa: ARG002
-        engine: Engine,  # noqa: ARG002
-        *,
-        digests: Mapping[str, str],  # noqa: ARG002
-    ) -> tuple[Stage, ...]:
-        """One that never begins."""
-        return unbuilt.stages(d)
 
 
 def _pair(d: Deployment, rank: Rank, word: str, *, what: str, command: Command, mark: str) -> dict[str, str]:

@@ -1,11 +1,14 @@
 """What a launcher that plans and can't start anything yet says, and how it is refused before anything is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from hosts.problem import Problem
 from hosts.resources.system import Requirement
 from hosts.state import Stage
 from infra.deployment import Deployment
+from infra.placement import Placement
+from infra.protocols import Engine
 
 
 def warning(launcher: str) -> Iterator[Problem]:
@@ -30,6 +33,19 @@ def requirement(launcher: str) -> Requirement:
     )
 
 
-def stages(d: Deployment) -> tuple[Stage, ...]:
-    """`launch`, which never begins; the claim before it is refused for the same reason."""
-    return (Stage(name="launch", hosts={d.fleet.login.name: (requirement(d.launcher.name),)}),)
+class Unbuilt:
+    """What such launchers share: `launch` never begins, and the claim before it is refused for the same reason."""
+
+    name: ClassVar[str]
+    built: ClassVar[bool] = False
+
+    def stages(
+        self,
+        d: Deployment,
+        place: Placement,  # noqa: ARG002
+        engine: Engine,  # noqa: ARG002
+        *,
+        digests: Mapping[str, str],  # noqa: ARG002
+    ) -> tuple[Stage, ...]:
+        """One that never begins."""
+        return (Stage(name="launch", hosts={d.fleet.login.name: (requirement(d.launcher.name),)}),)
