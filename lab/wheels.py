@@ -16,9 +16,12 @@ from lab import paths, repack
 from lab.errors import LabFailed
 from lab.host import TIED, failure
 from lab.progress import Say
+from lab.stand_in import install
 
 ENVIRONMENTS = Path(__file__).parent.parent / "infra" / "environments"
-WANTED = ("vllm-0.19.1-cpu", "py-rattler")
+WANTED = ("vllm-0.19.1-cpu", "sglang-0.5.23-lab", "py-rattler")
+MADE = (repack.NAME, install.NAME)
+"""What is on no package index: the lab makes these wheels itself."""
 # What Debian 12 and later can load, whatever Python runs this.
 PLATFORMS = ("manylinux2014_x86_64", "linux_x86_64", *(f"manylinux_2_{minor}_x86_64" for minor in range(36, 4, -1)))
 # A run of pip costs a second, and one that is killed loses what it was fetching: the big wheels go alone.
@@ -60,8 +63,9 @@ def pins(text: str) -> tuple[Pin, ...]:
 
 
 def wanted() -> tuple[Pin, ...]:
-    """All that the nodes install from the wheelhouse."""
-    return tuple(pin for name in WANTED for pin in pins((ENVIRONMENTS / name / "requirements.txt").read_text()))
+    """All that the nodes install from the wheelhouse; what two environments pin alike is there once."""
+    files = [(ENVIRONMENTS / name / "requirements.txt").read_text() for name in WANTED]
+    return tuple(dict.fromkeys(pin for text in files for pin in pins(text)))
 
 
 def folder() -> Path:
@@ -85,7 +89,10 @@ def prepare(say: Say) -> None:
         say(f"wheels: repacking {source.name} as {repack.NAME} {repack.VERSION}")
         repack.repack(source, target)
         shutil.rmtree(target / ".source")
-    _fetch([pin for pin in lacking if pin.name != repack.NAME], target, say)
+    if any(pin.name == install.NAME for pin in lacking):
+        say(f"wheels: making {install.WHEEL}, a stand-in")
+        install.build_wheel(target)
+    _fetch([pin for pin in lacking if pin.name not in MADE], target, say)
     _verify(target, say)
     if left := missing():
         raise LabFailed(

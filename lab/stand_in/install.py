@@ -1,13 +1,21 @@
-"""Puts the stand-ins where they run: a wheel named `sglang`, and TensorRT-LLM's programs in an image's root."""
+"""Puts the stand-ins where they run: a wheel named `sglang`, and TensorRT-LLM's programs in an image's root.
+
+    python -m lab.stand_in.install FOLDER
+
+writes the wheel into a folder and its hash into the environment that pins it: to be run when a stand-in has changed.
+"""
 
 import base64
 import hashlib
+import re
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
 FLAGS = HERE.parent.parent / "infra" / "engines" / "flags"
+PINNED_IN = FLAGS.parent.parent / "environments" / "sglang-0.5.23-lab" / "requirements.txt"
 PACKAGE = "slipway_stand_in"
 """What `lab.stand_in` is called there."""
 NAME, VERSION = "sglang", "0.5.23+standin"
@@ -89,3 +97,14 @@ def _package(modules: tuple[str, ...], table: str) -> Mapping[str, str]:
 
 def _digest(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def main(folder: Path) -> None:
+    """Make the wheel, and pin it."""
+    digest = hashlib.sha256(build_wheel(folder).read_bytes()).hexdigest()
+    line = re.escape(f"{NAME}=={VERSION} --hash=sha256:")
+    PINNED_IN.write_text(re.sub(rf"(?m)^({line}).*$", rf"\g<1>{digest}", PINNED_IN.read_text()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -12,7 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 from lab.stand_in.api import Failed
 from lab.stand_in.machine import fail, here, say
 
-WAIT_S = 30.0
+WAIT_S = float(os.environ.get("SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT") or 30)
+"""How long the two wait for one another: the variable is SGLang's own, its default there 300."""
 
 
 class Rooms(ThreadingHTTPServer):
