@@ -10,6 +10,9 @@ from infra.model import Model
 
 Argument = str | int | float | bool | Sequence["Argument"] | Mapping[str, "Argument"]
 """A value of an engine's option; sequences are options that take several words, mappings become JSON."""
+GATED = ("systemd", "mpirun", "ray")
+"""Launchers that put a gateway before an engine which needs one."""
+LOOPBACK, ANY = "127.0.0.1", "0.0.0.0"  # noqa: S104 - clients are on other machines; the key guards it
 NAMING = ("served-model-name", "served_model_name", "model_name")
 """The options by which engines take the name that clients use."""
 
@@ -76,6 +79,19 @@ class Router:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointConfig:
+    """Where clients reach the model; `address` is that of `interface`, "" is all.
+
+    `certificate` and `key` are PEM files of the head's host, "" where it speaks no TLS.
+    """
+
+    interface: str = ""
+    address: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """One stack. `args` are the engine's options, names without dashes; `env` its variables besides Slipway's own.
 
@@ -97,6 +113,9 @@ class Deployment:
     software: Environment
     """The files of `environment`."""
     port: int
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    guards: bool = False
+    """Whether the engine asks clients for the API key itself, or has none."""
     config: Mapping[str, Argument] = field(default_factory=dict)
     roles: tuple[Role, ...] = ()
     router: Router | None = None
@@ -120,6 +139,30 @@ class Deployment:
             return str(given[0])
         return self.unnamed or self.model.repo
 
+    @property
+    def gated(self) -> bool:
+        """Whether a gateway stands before the engine: to ask for the key where that does not, and for TLS."""
+        return self.launcher.name in GATED and (not self.guards or bool(self.endpoint.certificate))
+
+    @property
+    def inner_port(self) -> int:
+        """The port of the engine behind a gateway."""
+        return self.port + 10000 if self.port + 10000 <= 65535 else self.port - 10000
+
+    @property
+    def answers(self) -> tuple[str, int]:
+        """The address and port that clients come to, on the head's host; the address may be all of them."""
+        return self.endpoint.address or ANY, self.port
+
+    @property
+    def listen(self) -> tuple[str, int]:
+        """The address and port of the engine's own server, or of its router's: behind a gateway, only that comes."""
+        return (LOOPBACK, self.inner_port) if self.gated else self.answers
+
+    def url(self, host: str) -> str:
+        """The endpoint as others call it; `host` is the head's, where it is bound to all addresses."""
+        return f"{'https' if self.endpoint.certificate else 'http'}://{at(self.endpoint.address or host, self.port)}"
+
     def part(self, role: str) -> "Deployment":
         """One role as a deployment of its own, with its options, variables and parallelism; "" is all of it."""
         if role == self.role:
@@ -133,3 +176,8 @@ class Deployment:
     def parts(self) -> tuple["Deployment", ...]:
         """Each role as a deployment of its own, or the deployment itself where it has none."""
         return tuple(self.part(role.name) for role in self.roles) or (self,)
+
+
+def at(address: str, port: int) -> str:
+    """`ADDRESS:PORT`, an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -29,6 +29,9 @@ class Engine(Protocol):
     roles: ClassVar[tuple[str, ...]]
     """The roles that it knows; () where it is one thing on all its ranks."""
 
+    guards: ClassVar[bool]
+    """Whether it asks clients for the API key itself, or has no clients."""
+
     def unnamed(self, model: str) -> str:
         """What it calls a model of that folder that no option names; "" where Slipway always names one."""
 

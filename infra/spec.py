@@ -10,7 +10,7 @@ from hosts import fleet as fleets
 from hosts.errors import InputError
 from hosts.problem import Problem
 from hosts.schema import Reader, load_yaml, nearest
-from infra import environments, launcher_file, model, placement, stack_file
+from infra import endpoint_file, environments, launcher_file, model, placement, stack_file
 from infra.deployment import Argument, Deployment, LauncherConfig, Parallelism, Role
 from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS
@@ -113,6 +113,7 @@ def examine(
     parallelism = stack_file.parallelism(top) if not roles else Parallelism()
     router = stack_file.router(top)
     port = stack_file.port(top)
+    endpoint = endpoint_file.endpoint(top)
     experts = worded(top, "experts", stack_file.EXPERTS)
     default = top.flag("default", default=False)
     top.raw("draft")
@@ -150,12 +151,15 @@ def examine(
         draft=draft,
         experts=experts,
         port=port,
+        endpoint=endpoint,
+        guards=ENGINES[name].guards,
         default=default,
         unnamed=ENGINES[name].unnamed(the_model.name),
     )
     found = [*top.problems, *refused, *misplaced]
     if misplaced:
         return Reading(deployment=d, problems=tuple(found), placed=False, rendered=False, staged=False, proven=False)
+    d = replace(d, endpoint=endpoint_file.bound(d, found))
     found += not_locked(software) if not image else placeholder(image)
     found += launcher_file.unused(asked, launcher.name, LAUNCHERS[launcher.name].options)
     places = {"$.engine.args": args} | {f"$.roles.{it.name}.args": it.args for it in roles}

@@ -33,8 +33,9 @@ NEEDED: Mapping[str, Present] = {
     "ca-certificates": _certificates,
     "openssh-client": _program("ssh-keygen"),
 }
-NEEDED_BY_TESTS: Mapping[str, Present] = {"openssh-server": _program("sshd")}
-DAEMONS = {"openssh-server"}
+NEEDED_BY_TESTS: Mapping[str, Present] = {"openssh-server": _program("sshd"), "nginx-light": _program("nginx")}
+DAEMONS: Mapping[str, str] = {"openssh-server": "ssh", "nginx-light": "nginx"}
+"""The packages that bring a service, which stays off, and its name."""
 
 
 def require_python() -> None:
@@ -66,15 +67,14 @@ def install(packages: list[str], progress: Progress) -> None:
         )
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     fix = f"see that a Debian mirror answers (`apt-get update`), then run `{command}` by hand"
-    with _services_stay_off() if DAEMONS & set(packages) else nullcontext():
+    with _services_stay_off() if DAEMONS.keys() & set(packages) else nullcontext():
         if not _are_known(packages):
             progress.run("system", ["apt-get", "update"], doing="reading the package lists", fix=fix, env=env)
         progress.run("system", command.split(), doing=f"installing {', '.join(packages)}", fix=fix, env=env)
-    if DAEMONS & set(packages) and shutil.which("systemctl"):
-        argv = ["systemctl", "disable", "ssh"]
-        progress.run(
-            "system", argv, doing="leaving this machine's sshd switched off", fix="see the lines above", env=env
-        )
+    services = [DAEMONS[package] for package in packages if package in DAEMONS]
+    if services and shutil.which("systemctl"):
+        doing = f"leaving this machine's own {' and '.join(services)} switched off"
+        progress.run("system", ["systemctl", "disable", *services], doing=doing, fix="see the lines above", env=env)
     importlib.invalidate_caches()
 
 

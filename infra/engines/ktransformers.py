@@ -15,7 +15,7 @@ from infra.protocols import Rendezvous, Within
 RESERVED: Mapping[str, str] = {
     "api_key": "leave it out: it would stand in the process list",
     "gguf_path": "set slipway:experts, the folder beside the models with the GGUF",
-    "host": "leave it out: the server listens on all addresses of its node",
+    "host": "leave it out: it is all addresses of its node, or that of slipway:endpoint.interface",
     "model_path": "set slipway:model",
     "port": "set slipway:port",
 }
@@ -28,6 +28,7 @@ class Ktransformers:
     name: ClassVar[str] = "ktransformers"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single"})
     roles: ClassVar[tuple[str, ...]] = ()
+    guards: ClassVar[bool] = False
 
     def unnamed(self, model: str) -> str:  # noqa: ARG002
         """It is always told how clients call the model."""
@@ -71,7 +72,7 @@ class Ktransformers:
         """The one process."""
         argv: list[Word] = ["python", "ktransformers/server/main.py"]
         argv += ["--model_path", paths.model(d), "--gguf_path", paths.experts(d)]
-        argv += ["--host", "0.0.0.0", "--port", str(d.port)]  # noqa: S104 - clients are on other machines
+        argv += ["--host", d.listen[0], "--port", str(d.listen[1])]
         args = {"model_name": d.served_name, **d.args}
         argv += rendered(flag_table.load(self.name, d.release), args)
         return Command(argv=tuple(argv), env=dict(d.env))

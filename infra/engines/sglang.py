@@ -11,13 +11,13 @@ from infra.deployment import Argument, Deployment, Parallelism
 from infra.engines.options import layer_problems, refused, rendered, software_problems
 from infra.flags import table as flag_table
 from infra.flags.table import FlagTable
-from infra.placement import Placement, Rank
+from infra.placement import Placement, Rank, place
 from infra.protocols import Rendezvous, Within
 
 _PARALLELISM = "set it in slipway:parallelism"
 _ATTENTION_DP = "set data in slipway:parallelism: it counts the replicas of attention"
 _LAUNCHER = "leave it out: the launcher knows it"
-_PLAIN_HTTP = "readiness asks http://NODE:PORT; put TLS in front of it"
+_TLS = "set slipway:endpoint.tls, for the gateway before it"
 RESERVED: Mapping[str, str] = {
     "api-key": "leave it out: it would stand in the process list",
     "attn-dp-size": _ATTENTION_DP,
@@ -37,15 +37,15 @@ RESERVED: Mapping[str, str] = {
     "port": "set slipway:port",
     "pp-size": _PARALLELISM,
     "speculative-draft-model-path": "set slipway:draft",
-    "ssl-certfile": _PLAIN_HTTP,
-    "ssl-keyfile": _PLAIN_HTTP,
+    "ssl-certfile": _TLS,
+    "ssl-keyfile": _TLS,
     "tensor-parallel-size": _PARALLELISM,
     "tp-size": _PARALLELISM,
 }
 """Options that Slipway sets, by every canonical name that a release has; what to write instead."""
 ROUTER_RESERVED: Mapping[str, str] = {
     "decode": "leave it out: it is the first node of the role decode",
-    "host": "leave it out: the router listens on all addresses of its node",
+    "host": "leave it out: it is all addresses of its node, or that of slipway:endpoint.interface",
     "pd-disaggregation": "leave it out: roles are prefill and decode",
     "port": "set slipway:port",
     "prefill": "leave it out: it is the first node of the role prefill",
@@ -65,6 +65,7 @@ class Sglang:
     package: ClassVar[str] = "sglang"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp"})
     roles: ClassVar[tuple[str, ...]] = ("prefill", "decode")
+    guards: ClassVar[bool] = False
 
     def unnamed(self, model: str) -> str:  # noqa: ARG002
         """It is always told how clients call the model."""
@@ -89,8 +90,7 @@ class Sglang:
         if d.router and d.router.release in flag_table.releases(ROUTER):
             for problem in flag_table.load(ROUTER, d.router.release).problems(d.router.args, ROUTER_RESERVED):
                 yield _moved(problem, "$.router.args")
-        if d.router and d.port in (ROLE_PORT, BOOTSTRAP_PORT):
-            yield refused("$.port", str(d.port), "another port", why="prefill and decode listen there on their nodes")
+        yield from _port_problems(d)
         if d.experts and not _on_cpu(d):
             yield refused("$.experts", d.experts, "kt-method among the engine's options", why="it has no effect alone")
         for part in d.parts:
@@ -115,7 +115,7 @@ class Sglang:
         if d.role:
             argv += ["--disaggregation-mode", d.role, "--host", rank.address, "--port", str(ROLE_PORT)]
         else:
-            argv += ["--host", "0.0.0.0", "--port", str(d.port)]  # noqa: S104 - clients are on other machines
+            argv += ["--host", d.listen[0], "--port", str(d.listen[1])]
         args = {"served-model-name": d.served_name, **d.args}
         argv += rendered(table, {"served-model-name": args.pop("served-model-name")})
         argv += _parallelism(d.parallelism, table, args)
@@ -138,7 +138,7 @@ class Sglang:
         argv: list[Word] = ["python", "-m", "sglang_router.launch_router", "--pd-disaggregation"]
         argv += ["--prefill", f"http://{heads['prefill'].head}:{ROLE_PORT}", bootstrap]
         argv += ["--decode", f"http://{heads['decode'].head}:{ROLE_PORT}"]
-        argv += ["--host", "0.0.0.0", "--port", str(d.port)]  # noqa: S104 - clients are on other machines
+        argv += ["--host", d.listen[0], "--port", str(d.listen[1])]
         if d.router.release in flag_table.releases(ROUTER):
             argv += rendered(flag_table.load(ROUTER, d.router.release), d.router.args)
         return Command(argv=tuple(argv))
@@ -161,6 +161,20 @@ class SglangKt(Sglang):
                 "kt-method: RAWINT4, LLAMAFILE, AMXINT4 or another of kt-kernel's",
                 why="its default, AMXINT4, takes weights that were converted for it",
             )
+
+
+def _port_problems(d: Deployment) -> Iterator[Problem]:
+    """Neither the endpoint's port nor that behind a gateway is one of SGLang's own."""
+    taken = {ROLE_PORT, BOOTSTRAP_PORT} if d.router else set[int]()
+    taken |= {INIT_PORT} if any(rank.nodes > 1 for rank in place(d).ranks) else set()
+    for port in sorted({d.port, d.listen[1]} & taken):
+        found = str(port) if port == d.port else f"{d.port}, which puts it behind its gateway on {port}"
+        yield refused(
+            "$.port",
+            found,
+            "another port",
+            why="prefill and decode listen there on their nodes" if d.router else "its nodes meet there",
+        )
 
 
 def _on_cpu(d: Deployment) -> bool:

@@ -10,7 +10,7 @@ from hosts.problem import Problem
 from hosts.words import describe, nearest
 from infra import paths
 from infra.command import Command, Word
-from infra.deployment import Argument, Deployment
+from infra.deployment import Argument, Deployment, EndpointConfig
 from infra.engines.options import refused
 from infra.placement import Placement, Rank
 from infra.protocols import Rendezvous, Within
@@ -47,6 +47,7 @@ class Torchspec:
     name: ClassVar[str] = "torchspec"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"ray"})
     roles: ClassVar[tuple[str, ...]] = ("trainer", "target")
+    guards: ClassVar[bool] = True
 
     def unnamed(self, model: str) -> str:
         """Clients ask it nothing."""
@@ -69,6 +70,8 @@ class Torchspec:
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
         """It has both roles, a configuration, a data set, and one target engine over all nodes of its role."""
+        if d.endpoint != EndpointConfig():
+            yield refused("$.endpoint", "an endpoint", "none", why="a training answers no clients")
         if not d.roles:
             yield refused("$.roles", "nothing", "trainer and target, each with nodes and parallelism")
             return

@@ -17,7 +17,7 @@ _YAML = "write what is in it under slipway:engine.config"
 RESERVED: Mapping[str, str] = {
     "config": _YAML,
     "extra_llm_api_options": _YAML,
-    "host": "leave it out: the server listens on all addresses of its node",
+    "host": "leave it out: it is all addresses of its node, or that of slipway:endpoint.interface",
     "model": "set slipway:model",
     "pipeline_parallel_size": _PARALLELISM,
     "port": "set slipway:port",
@@ -44,6 +44,7 @@ class Trtllm:
     name: ClassVar[str] = "trtllm"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "mpi"})
     roles: ClassVar[tuple[str, ...]] = ()
+    guards: ClassVar[bool] = False
 
     def unnamed(self, model: str) -> str:
         """The last part of the model's folder (tensorrt_llm/serve/openai_server.py, 1.3.0rc3)."""
@@ -98,7 +99,7 @@ class Trtllm:
         p = d.parallelism
         argv: list[Word] = ["trtllm-llmapi-launch"] if rank.rendezvous == "mpi" else []
         argv += ["trtllm-serve", "serve", paths.model(d)]
-        argv += ["--host", "0.0.0.0", "--port", str(d.port)]  # noqa: S104 - it would listen on localhost
+        argv += ["--host", d.listen[0], "--port", str(d.listen[1])]
         argv += ["--tp_size", str(p.tensor * p.data)]
         if p.pipeline > 1:
             argv += ["--pp_size", str(p.pipeline)]

@@ -13,7 +13,7 @@ from infra.placement import Placement, Rank, place
 from infra.protocols import Rendezvous, Within
 
 _PARALLELISM = "set it in slipway:parallelism"
-_PLAIN_HTTP = "readiness asks http://NODE:PORT; put TLS in front of it"
+_TLS = "set slipway:endpoint.tls, for the gateway before it"
 _LAUNCHER = "leave it out: the launcher knows it"
 RESERVED: Mapping[str, str] = {
     "api-key": "leave it out: it is made on the host, or comes from slipway:secrets.api-key, and stands in no argv",
@@ -24,9 +24,9 @@ RESERVED: Mapping[str, str] = {
     "data-parallel-start-rank": _LAUNCHER,
     "decode-context-parallel-size": "set decode_context in slipway:parallelism",
     "enable-expert-parallel": _PARALLELISM,
-    "grpc": _PLAIN_HTTP,
+    "grpc": "leave it out: readiness and clients speak HTTP",
     "headless": "leave it out: Slipway sets it on all nodes but the first",
-    "host": "leave it out: the server listens on all addresses of its node",
+    "host": "leave it out: it is all addresses of its node, or that of slipway:endpoint.interface",
     "master-addr": "leave it out: it is the job's first node",
     "model": "set slipway:model",
     "nnodes": _PARALLELISM,
@@ -34,8 +34,8 @@ RESERVED: Mapping[str, str] = {
     "pipeline-parallel-size": _PARALLELISM,
     "port": "set slipway:port",
     "root-path": "leave it out: readiness asks /v1 at the root",
-    "ssl-certfile": _PLAIN_HTTP,
-    "ssl-keyfile": _PLAIN_HTTP,
+    "ssl-certfile": _TLS,
+    "ssl-keyfile": _TLS,
     "tensor-parallel-size": _PARALLELISM,
     "uds": "leave it out: clients come over the network",
 }
@@ -51,6 +51,7 @@ class Vllm:
     name: ClassVar[str] = "vllm"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp", "ray"})
     roles: ClassVar[tuple[str, ...]] = ()
+    guards: ClassVar[bool] = True
 
     def unnamed(self, model: str) -> str:  # noqa: ARG002
         """It is always told how clients call the model."""
@@ -110,7 +111,7 @@ class Vllm:
         table = flag_table.load(self.name, d.release)
         argv: list[Word] = ["vllm", "serve", paths.model(d)]
         if rank.is_head:
-            argv += ["--host", "0.0.0.0", "--port", str(d.port)]  # noqa: S104 - clients are on other machines; the key guards it
+            argv += ["--host", d.listen[0], "--port", str(d.listen[1])]
         else:
             argv += ["--headless"]
         args = {"served-model-name": d.served_name, **_with_draft(d)}

@@ -65,7 +65,7 @@ def test_the_router_stands_before_the_first_node_of_each_role() -> None:
     assert command is not None
     assert command.line() == (
         "python -m sglang_router.launch_router --pd-disaggregation --prefill http://198.51.100.21:30000 8998 "
-        "--decode http://198.51.100.25:30000 --host 0.0.0.0 --port 8000"
+        "--decode http://198.51.100.25:30000 --host 127.0.0.1 --port 18000"
     )
     prefill = replace(d.roles[0], args={**d.roles[0].args, "disaggregation-bootstrap-port": 9000})
     other = ENGINES["sglang"].router(replace(d, roles=(prefill, d.roles[1])), place(d))
@@ -89,7 +89,7 @@ def test_the_archived_server_as_the_guide_has_it() -> None:
     words = line("k2-ktransformers-legacy-amx")
     assert words.startswith(
         "python ktransformers/server/main.py --model_path /srv/slipway/models/kimi-k2 "
-        "--gguf_path /srv/slipway/models/kimi-k2-q4-k-m-gguf --host 0.0.0.0 --port 8000"
+        "--gguf_path /srv/slipway/models/kimi-k2-q4-k-m-gguf --host 127.0.0.1 --port 18000"
     )
     assert words.endswith("/DeepSeek-V3-Chat-fp8-linear-ggml-experts-serve-amx.yaml")
 
@@ -107,7 +107,9 @@ def test_trtllm_under_mpi_and_alone() -> None:
     )
     (rank,) = place(alone).ranks
     words = " ".join(map(str, ENGINES["trtllm"].command(alone, rank).argv))
-    assert words.startswith("trtllm-serve serve /shared/slipway/models/kimi-k2 --host 0.0.0.0 --port 8000 --tp_size 8")
+    assert words.startswith(
+        "trtllm-serve serve /shared/slipway/models/kimi-k2 --host 127.0.0.1 --port 18000 --tp_size 8"
+    )
     assert words.endswith("--ep_size 8")
     assert ENGINES["trtllm"].files(alone) == {}
     assert "enable_attention_dp: true" in ENGINES["trtllm"].files(d)["trtllm.yaml"]

@@ -1,0 +1,346 @@
+"""The gateway for real: nginx from its own configuration, without root, before a small server that streams."""
+
+import asyncio
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosts.fleet import Storage
+from hosts.programs.smoke import trusting
+from infra import paths
+from infra.deployment import Deployment, EndpointConfig
+from infra.launchers import gateway
+from tests.unit.stacks import shipped
+
+KEY = "sk-1.\"quoted'\\$1 {a;b}\\"
+"""What nginx, sed and a shell each would read as something else."""
+IS_ROOT = os.geteuid() == 0
+AS_USER = ["setpriv", "--reuid=games", "--regid=games", "--clear-groups"] if IS_ROOT else []
+"""Where the tests run as root, nginx does not."""
+PORTS = iter(range(21000 + os.getpid() % 500 * 8, 31000))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """A gateway that runs, and what it is for."""
+
+    d: Deployment
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def open(self, path: str, *, key: str | None = KEY, body: object = None, **headers: str) -> tuple[int, Any, Any]:
+        """(status, headers, JSON or text) of one request, by GET where there is no body."""
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.d.url("127.0.0.1") + path, data=data, headers=headers)  # noqa: S310
+        trust = trusting(request.full_url, paths.api_key(self.d))
+        tls = [urllib.request.HTTPSHandler(context=trust)] if trust else []
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({}), *tls).open(request, timeout=20) as answer:
+                status, told, text = answer.status, answer.headers, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            status, told, text = error.code, error.headers, error.read().decode()
+        try:
+            return status, told, json.loads(text)
+        except ValueError:
+            return status, told, text
+
+
+def free(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) != 0
+
+
+def ports() -> tuple[int, int]:
+    """A free port with a free one behind it."""
+    return next((port, port + 10000) for port in PORTS if free(port) and free(port + 10000))
+
+
+def script(d: Deployment) -> str:
+    """The process as its launcher writes it: with a private folder of its own."""
+    command, before = gateway.process(d)
+    tmp = gateway.temporary(d)
+    return (
+        f"set -euo pipefail\nexport SLIPWAY_STACK={d.stack} TMPDIR={tmp}\n"
+        f'rm -rf -- "$TMPDIR"\nmkdir -m 0700 -- "$TMPDIR"\n{before}\nexec {command.line()}\n'
+    )
+
+
+@contextmanager
+def folder_of(d: Deployment, key: str) -> Iterator[Path]:
+    """The job's folder with what is written there before, as the service user's."""
+    folder = Path(paths.job_folder(d))
+    folder.mkdir(parents=True)
+    (folder / gateway.CONF).write_text(gateway.conf(d))
+    (folder / "api-key").write_text(key + "\n")
+    for path in (folder, folder / "api-key", folder.parent, folder.parent.parent):
+        if IS_ROOT:
+            shutil.chown(path, "games", "games")
+    (folder / "api-key").chmod(0o600)
+    yield folder
+    shutil.rmtree(gateway.temporary(d), ignore_errors=True)
+
+
+@contextmanager
+def running(d: Deployment, key: str = KEY) -> Iterator[Door]:
+    """A gateway and what it writes on its standard output and error."""
+    with folder_of(d, key) as folder:
+        log = folder / "gateway.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*AS_USER, "bash", "-c", script(d)], stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
+            try:
+                end = time.monotonic() + 10
+                while free(d.port):
+                    assert process.poll() is None, log.read_text()
+                    assert time.monotonic() < end, log.read_text()
+                    time.sleep(0.02)
+                yield Door(d=d, process=process, log=log)
+            finally:
+                process.terminate()
+                process.wait(10)
+    assert key not in log.read_text()
+
+
+@contextmanager
+def engine(d: Deployment) -> Iterator[None]:
+    """The server behind it."""
+    process = subprocess.Popen([sys.executable, str(Path(__file__).parent / "streaming.py"), str(d.inner_port)])
+    try:
+        end = time.monotonic() + 10
+        while free(d.inner_port):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def d() -> Iterator[Deployment]:
+    """A deployment whose storage other users reach."""
+    if not shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"):
+        pytest.fail("nginx is not installed; `make setup` installs it with the tests (nginx-light)")
+    made = shipped("k2-trtllm-tp16")
+    port, _ = ports()
+    storage = Path(f"/tmp/slipway-test-{os.getpid()}-{port}")  # noqa: S108 - pytest's own folders are closed to others
+    fleet = replace(made.fleet, storage=Storage(path=str(storage)))
+    yield replace(made, stack=f"test-{os.getpid()}-{port}", fleet=fleet, port=port)
+    shutil.rmtree(storage)
+
+
+def test_the_key_opens_it(d: Deployment) -> None:
+    with engine(d), running(d) as door:
+        status, headers, said = door.open("/v1/models")
+        assert (status, said["path"]) == (200, "/v1/models")
+        assert "X-Told-authorization" not in headers, "the engine does not know the key, and may log what it gets"
+        assert len(headers["X-Told-x-request-id"]) == 32
+        assert door.open("/v1/models", **{"X-Request-Id": "mine"})[1]["X-Told-x-request-id"] == "mine"
+        assert door.open("/v1/models", key=None, Authorization=f"bearer  {KEY}")[0] == 200, "schemes have no case"
+        for wrong in ("", KEY.upper(), KEY[:-1], f"{KEY}x", f"x{KEY}", KEY.replace(".", "x"), ".*", "\\x41"):
+            status, headers, said = door.open("/v1/models", key=wrong)
+            assert (status, said["error"]["code"]) == (401, "invalid_api_key"), wrong
+            assert headers["WWW-Authenticate"] == "Bearer"
+        assert door.open("/v1/models", key=None)[0] == 401
+        assert door.open("/v1/models", key=None, Authorization=KEY)[0] == 401
+        assert door.open("/v1/models", key=None, Authorization=f"Basic {KEY}")[0] == 401
+
+
+def test_health_alone_is_open(d: Deployment) -> None:
+    with engine(d), running(d) as door:
+        assert door.open("/health", key=None)[2]["path"] == "/health"
+        for path in ("/", "/healthz", "/health/", "/metrics", "/v1", "/health/x", "/docs", "/HEALTH"):
+            assert door.open(path, key=None)[0] == 401, path
+        # what becomes /health is no way to anything else
+        assert door.open("/v1/models/../../health", key=None)[2]["path"] == "/health"
+        assert door.open("/health/../metrics", key=None)[0] == 401
+        assert door.open("/health", key=None, body={})[0] == 403
+
+
+def test_its_files_are_private_and_its_process_tagged(d: Deployment) -> None:
+    with engine(d), running(d) as door:
+        private = Path(gateway.temporary(d))
+        assert private.stat().st_mode & 0o777 == 0o700
+        assert (private / "key.conf").stat().st_mode & 0o777 == 0o600
+        pid = door.process.pid
+        assert f"SLIPWAY_STACK={d.stack}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert KEY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert not Path(f"/proc/{pid}/task/{pid}/children").read_text(), (
+            "one process, so none is left when it is killed"
+        )
+        door.process.send_signal(signal.SIGTERM)
+        assert door.process.wait(5) == 0
+        assert door.log.read_text() == ""
+
+
+def test_chunks_arrive_as_they_are_sent(d: Deployment) -> None:
+    with engine(d), running(d) as door:
+        connection = http.client.HTTPConnection("127.0.0.1", d.port, timeout=10)
+        body = json.dumps({"chunks": 5, "pause_s": 0.3})
+        began = time.monotonic()
+        connection.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {KEY}"})
+        answer = connection.getresponse()
+        at = []
+        while answer.readline().startswith(b"data:"):
+            at.append(time.monotonic() - began)
+            answer.readline()
+        assert len(at) == 5
+        assert at[0] < 0.2, "the first is not held back"
+        assert 0.2 < at[1] - at[0] < 0.5, "nor is any other"
+        # a client that goes away takes its request with it
+        connection.request("POST", "/v1/chat/completions", json.dumps({"chunks": 1000, "pause_s": 0.01}),
+                           {"Authorization": f"Bearer {KEY}"})  # fmt: skip
+        connection.getresponse().readline()
+        connection.close()
+        end = time.monotonic() + 5
+        while door.open("/v1/seen")[2]["cut short"] != 1 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert door.open("/v1/seen")[2] == {"completions": 2, "cut short": 1}
+
+
+def test_a_hundred_at_once(d: Deployment) -> None:
+    async def one(n: int) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", d.port)
+        body = json.dumps({"chunks": 20, "pause_s": 0.02}).encode()
+        writer.write(
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: a{n}\r\nAuthorization: Bearer {KEY}\r\n"
+            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        text = await reader.read()
+        writer.close()
+        return text.count(b"data: ")
+
+    async def all_of_them() -> list[int]:
+        return await asyncio.gather(*map(one, range(100)))
+
+    with engine(d), running(d) as door:
+        assert asyncio.run(all_of_them()) == [20] * 100
+        assert door.open("/v1/seen")[2]["completions"] == 100
+
+
+def test_without_an_engine_it_says_so(d: Deployment) -> None:
+    with running(d) as door:
+        status, _, said = door.open("/v1/chat/completions", body={})
+        assert (status, said["error"]["code"]) == (502, "engine_unavailable")
+        assert said["error"]["message"] == "trtllm does not answer: it is starting or has ended"
+        assert door.open("/health", key=None)[0] == 502
+        assert door.open("/v1/chat/completions", key="no", body={})[0] == 401
+
+
+def test_images_fit_and_more_is_refused(d: Deployment) -> None:
+    with engine(d), running(d) as door:
+        assert door.open("/v1/x", body="a" * (40 << 20))[2]["bytes"] == (40 << 20) + 2
+        answer = b""
+        with socket.create_connection(("127.0.0.1", d.port)) as connection:
+            head = (
+                f"POST /v1/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {65 << 20}\r\n\r\n"
+            )
+            connection.sendall(head.encode())
+            answer = connection.recv(4096)
+        assert b" 413 " in answer
+        assert b"request_too_large" in answer
+
+
+def test_tls_by_a_pinned_certificate(d: Deployment) -> None:
+    chain, key = certificate(Path(d.fleet.storage.path), "llm.example")
+    tls = replace(d, endpoint=EndpointConfig(certificate=str(chain), key=str(key)))
+    assert tls.url("node") == f"https://node:{d.port}"
+    with engine(tls), running(tls) as door:
+        assert door.open("/v1/models")[2]["path"] == "/v1/models"
+        assert door.open("/v1/models", key="no")[0] == 401
+        # in the clear it says what to do, and the key is not needed to be told
+        connection = http.client.HTTPConnection("127.0.0.1", d.port, timeout=10)
+        connection.request("GET", "/v1/models")
+        assert b"https_required" in connection.getresponse().read()
+        assert shake(d.port, ssl.TLSVersion.TLSv1_2) == "TLSv1.2"
+        assert shake(d.port, ssl.TLSVersion.MAXIMUM_SUPPORTED) == "TLSv1.3"
+        # of the chain, only the endpoint's own is trusted: another of the same authority is another endpoint
+        other, _ = certificate(Path(d.fleet.storage.path), "other.example", again=True)
+        Path(gateway.pinned(tls)).write_text(other.read_text().split("-----END")[0] + "-----END CERTIFICATE-----\n")
+        with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            door.open("/v1/models")
+
+
+def shake(port: int, version: ssl.TLSVersion) -> str | None:
+    """The version of TLS that is agreed on, at most this one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = version
+    with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as secure:
+        return secure.version()
+
+
+def certificate(folder: Path, name: str, *, again: bool = False) -> tuple[Path, Path]:
+    """(chain, key) of a name, by an authority of the test's own."""
+    folder.mkdir(exist_ok=True)
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], check=True, cwd=folder, capture_output=True)
+
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    if not again:
+        openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=authority")
+    openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
+    openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
+    chain, key = folder / f"{name}.pem", folder / f"{name}.key"
+    chain.write_text("a comment\n" + chain.read_text() + (folder / "ca.pem").read_text())
+    for path in (folder, chain, key):
+        if IS_ROOT:
+            shutil.chown(path, "games", "games")
+    return chain, key
+
+
+def refused(d: Deployment) -> "subprocess.CompletedProcess[str]":
+    """What it says where it does not come up."""
+    argv = [*AS_USER, "bash", "-c", script(d)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+
+
+BAD_KEYS = [("", "no API key in"), ("a\x07b", "a control character"), ("k" * 513, "at most 512")]
+
+
+@pytest.mark.parametrize(("key", "said"), BAD_KEYS, ids=("none", "control", "long"))
+def test_a_key_that_is_none(d: Deployment, key: str, said: str) -> None:
+    with folder_of(d, key):
+        done = refused(d)
+        assert done.returncode == 1
+        assert done.stdout.startswith("slipway: error: ")
+        assert said in done.stdout
+        assert not key or key not in done.stdout + done.stderr
+
+
+def test_files_that_it_can_not_read(d: Deployment) -> None:
+    if not IS_ROOT:
+        pytest.skip("as root only: another user's file")
+    storage = Path(d.fleet.storage.path)
+    storage.mkdir()
+    (storage / "key.pem").touch(0o600)
+    (storage / "cert.pem").touch(0o644)
+    cases = (("key.pem", "games can't read"), ("cert.pem", "no certificate in"))
+    for key, said in cases:
+        tls = replace(d, endpoint=EndpointConfig(certificate=f"{storage}/cert.pem", key=f"{storage}/{key}"))
+        with folder_of(tls, KEY) as folder:
+            done = refused(tls)
+            assert (done.returncode, said in done.stdout) == (1, True), done
+        shutil.rmtree(folder)
