@@ -1,6 +1,6 @@
 """What a gateway needs of a host: the program nginx, and no service of it."""
 
-from hosts.resources.files import File
+from hosts.resources.files import Directory, File
 from hosts.resources.system import Package, Requirement
 from hosts.state import Resource
 from roles import render
@@ -12,6 +12,7 @@ DROP_IN = "/etc/systemd/system/nginx.service.d/50-slipway.conf"
 def gateway() -> tuple[Resource, ...]:
     """nginx on a host of ours; the package starts a web server of its own on port 80, which this keeps from running."""
     return (
+        Directory(path=DROP_IN.rpartition("/")[0]),
         File(path=DROP_IN, content=render("etc/systemd/system/nginx.service.d/50-slipway.conf.j2")),
         Package(names=(PACKAGE,)),
     )

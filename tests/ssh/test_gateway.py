@@ -265,8 +265,10 @@ def test_tls_by_a_pinned_certificate(d: Deployment) -> None:
     chain, key = certificate(Path(d.fleet.storage.path), "llm.example")
     tls = replace(d, endpoint=EndpointConfig(certificate=str(chain), key=str(key)))
     assert tls.url("node") == f"https://node:{d.port}"
+    tls = replace(tls, guards=True)
     with engine(tls), running(tls) as door:
-        assert door.open("/v1/models")[2]["path"] == "/v1/models"
+        status, headers, _ = door.open("/v1/models")
+        assert (status, headers["X-Told-authorization"]) == (200, f"Bearer {KEY}"), "an engine that asks for it gets it"
         assert door.open("/v1/models", key="no")[0] == 401
         # in the clear it says what to do, and the key is not needed to be told
         connection = http.client.HTTPConnection("127.0.0.1", d.port, timeout=10)
