@@ -94,8 +94,10 @@ def folder_of(d: Deployment, key: str) -> Iterator[Path]:
         if IS_ROOT:
             shutil.chown(path, "games", "games")
     (folder / "api-key").chmod(0o600)
-    yield folder
-    shutil.rmtree(gateway.temporary(d), ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(gateway.temporary(d), ignore_errors=True)
 
 
 @contextmanager
