@@ -20,6 +20,7 @@ INVENTORY = Path(__file__).parent / "inventory"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 
 SlurmMode = Literal["ours", "existing", "none"]
+ContainerTool = Literal["", "podman"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,10 @@ class Fleet:
     price_per_gpu_hour: str = ""
     conda_channel: str = ""
     wheels: str = ""
+    containers: ContainerTool = ""
+    """What runs containers on the nodes, without root; "" where nothing does."""
+    images: str = ""
+    """A folder on the hosts with archives of images, `<digest>.tar`; "" where images come from their registries."""
     limits: Limits | None = None
     kubernetes: Namespace | None = None
 
@@ -182,6 +187,8 @@ def parse(name: str, data: object, place: str) -> Fleet:
         price_per_gpu_hour=top.decimal("price_per_gpu_hour", default=""),
         conda_channel=top.text("conda_channel", default=""),
         wheels=top.text("wheels", default=""),
+        containers=cast(ContainerTool, top.choice("containers", ("podman",), default="")),
+        images=top.path("images", default=""),
         limits=_limits(top.child("limits")) if top.has("limits") else None,
         kubernetes=_namespace(top.child("kubernetes")) if top.has("kubernetes") else None,
     )

@@ -103,8 +103,9 @@ def examine(
     fleet = _named(top, "fleet", lambda name: fleets.load(name, inventory))
     the_model = _named(top, "model", lambda name: model.load(name, models))
     draft = _named(top, "draft", lambda name: model.load(name, models)) if top.has("draft") else None
-    image = stack_file.image(top)
-    software = _software(top, image, envs)
+    chosen = _chosen(top, envs)
+    image = chosen.image if chosen else ""
+    software = environments.IN_IMAGE if image else chosen
     refused: list[Problem] = []
     name, release, args, env, config = _engine(top, refused)
     asked = top.child("launcher")
@@ -131,6 +132,7 @@ def examine(
         raise InputError((*top.problems, *refused, *misplaced), f"the stack file {place} can't be used:")
     assert fleet is not None
     assert the_model is not None
+    assert chosen is not None
     assert software is not None
     d = Deployment(
         stack=stack,
@@ -145,7 +147,7 @@ def examine(
         parallelism=parallelism,
         roles=tuple(replace(it, args=_taken(it.args, refused, f"$.roles.{it.name}.args")) for it in roles),
         router=router,
-        environment=software.name,
+        environment=chosen.name,
         software=software,
         image=image,
         draft=draft,
@@ -160,7 +162,7 @@ def examine(
     if misplaced:
         return Reading(deployment=d, problems=tuple(found), placed=False, rendered=False, staged=False, proven=False)
     d = replace(d, endpoint=endpoint_file.bound(d, found))
-    found += not_locked(software) if not image else placeholder(image)
+    found += not_locked(chosen) if chosen.name else placeholder(image)
     found += launcher_file.unused(asked, launcher.name, LAUNCHERS[launcher.name].options)
     places = {"$.engine.args": args} | {f"$.roles.{it.name}.args": it.args for it in roles}
     left_out = tuple(name for at, given in places.items() for name in given if name not in _taken(given, refused, at))
@@ -177,13 +179,14 @@ def _taken(args: Mapping[str, Argument], refused: Sequence[Problem], place: str)
     }
 
 
-def _software(top: Reader, image: str, envs: Path) -> environments.Environment | None:
-    """The engine's environment; none is needed where it comes in an image."""
+def _chosen(top: Reader, envs: Path) -> environments.Environment | None:
+    """The engine's environment, which may be an image; without a name where the file names an image itself."""
+    image = stack_file.image(top)
     if not top.has("image"):
         return _named(top, "environment", lambda name: environments.load(name, envs))
     if top.raw("environment") is not None:
         top.problem("$.environment", "one beside slipway:image", "one of them", why="the engine is in the image")
-    return environments.IN_IMAGE if image else None
+    return replace(environments.IN_IMAGE, image=image) if image else None
 
 
 def _engine(

@@ -110,7 +110,7 @@ def take_down(found: State | None, say: Say) -> None:
 def purge(say: Say) -> None:
     """Remove what outlives `lab.down`: images, keys and shared storage. Who pinned a host key must pin it anew."""
     lab = paths.lab()
-    patterns = ("image-*", "image.*", "storage", "hostkeys", "id_ed25519*", "known_hosts")
+    patterns = ("image-*", "image.*", "container-*", "container.*", "storage", "hostkeys", "id_ed25519*", "known_hosts")
     for path in sorted({path for pattern in patterns for path in lab.glob(pattern)}):
         say(f"purge: removing {path}")
         image.discard(path)

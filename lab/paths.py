@@ -35,4 +35,4 @@ def lock() -> Path:
 
 def mirrors() -> dict[str, Path]:
     """What every node sees read-only, by its path in the node."""
-    return {f"/mirror/{name}": cache() / name for name in ("wheels", "channel", "checkpoints")}
+    return {f"/mirror/{name}": cache() / name for name in ("wheels", "channel", "checkpoints", "images")}

@@ -1,4 +1,4 @@
-"""What `make setup` gets ready for the lab: packages of this machine, the image, and the engine's artifacts."""
+"""What `make setup` gets ready for the lab: packages of this machine, images of nodes and containers, the engine."""
 
 import importlib
 import sys
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, cast
 
 from hosts.errors import SlipwayError
-from lab import ability, image, packages
+from lab import ability, container_image, image, packages
 from lab.progress import Say, speaker
 
 
@@ -21,8 +21,12 @@ class Part(Protocol):
 
 
 def parts() -> tuple[Part, ...]:
-    """What is independent of each other, so that it is made side by side."""
-    return cast(Part, image), cast(Part, importlib.import_module("lab.engine_artifacts"))
+    """What is independent of each other, so that it is made side by side; the longest is not the last to begin."""
+    return (
+        cast(Part, image),
+        cast(Part, importlib.import_module("lab.engine_artifacts")),
+        cast(Part, container_image),
+    )
 
 
 def is_done() -> bool:

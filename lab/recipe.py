@@ -5,12 +5,14 @@ A change to this file or to rootfs/ makes a new image; see `digest`.
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab import host
 from lab.packages import APT, SUITE, Sources
 
+# What mounts runs in a mount and process namespace of its own: nothing of it outlives a kill.
+INSIDE = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
 ROOTFS = Path(__file__).parent / "rootfs"
 CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 # No libpam-systemd: with it each login starts a user manager, which on eight nodes of one machine costs seconds.
@@ -20,7 +22,8 @@ BASE = (
 )  # fmt: skip
 # Downloaded, not installed: what a cluster installs through apt then needs no network and little time.
 CACHED = (
-    "libgomp1", "libnuma1", "libpmix2", "munge", "numactl", "python3-venv", "slurm-client", "slurmctld", "slurmd",
+    "crun", "fuse-overlayfs", "libgomp1", "libnuma1", "libpmix2", "munge", "numactl", "podman", "python3-venv",
+    "slurm-client", "slurmctld", "slurmd", "uidmap",
 )  # fmt: skip
 # What would only cost time at boot, or start by itself in the middle of a test.
 MASKED = (
@@ -41,12 +44,13 @@ def digest(sources: Sources) -> str:
 
 def key(*texts: str) -> str:
     """A hash of this recipe and of some texts."""
-    whole = hashlib.sha256()
-    for file in (Path(__file__), *ours()):
-        whole.update(f"{file.name}\0{mode(file):o}\0".encode() + file.read_bytes() + b"\0")
-    for text in texts:
-        whole.update(text.encode() + b"\0")
-    return whole.hexdigest()[:16]
+    files = (f"{file.name}\0{mode(file):o}\0{file.read_text()}" for file in (Path(__file__), *ours()))
+    return fingerprint(*files, *texts)
+
+
+def fingerprint(*texts: str) -> str:
+    """A hash of texts, 16 digits."""
+    return hashlib.sha256("".join(f"{text}\0" for text in texts).encode()).hexdigest()[:16]
 
 
 def ours() -> list[Path]:
@@ -59,25 +63,26 @@ def mode(file: Path) -> int:
 
 
 def make(root: Path, sources: Sources, line: Callable[[str], None]) -> None:
-    """Make the image's tree at `root`, an empty folder; `line` gets what the tools print.
-
-    Everything that mounts runs in a mount and process namespace of its own: nothing of it outlives a kill.
-    """
-    inside = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
-    host.follow(
-        ["env", "DPKG_FORCE=unsafe-io", *inside, "debootstrap", "--variant=minbase", f"--include={','.join(BASE)}",
-         SUITE, root, sources.mirror], line,
-    )  # fmt: skip
+    """Make the image's tree at `root`, an empty folder; `line` gets what the tools print."""
+    bootstrap(root, sources, BASE, line)
     configure(root, sources)
     for package in (root / "var/cache/apt/archives").glob("*.deb"):  # of the base system, which is installed
         package.unlink()
-    chroot = (*inside, "chroot", root)
+    chroot = (*INSIDE, "chroot", root)
     host.follow([*chroot, *APT, "update"], line)
     host.follow([*chroot, *APT, "install", "--download-only", "--no-install-recommends", *CACHED], line)
     host.follow(
         [*chroot, "useradd", "--create-home", "--shell", "/bin/bash", "--comment", "Site operator", "ops"], line
     )
     (root / "etc/resolv.conf").unlink()
+
+
+def bootstrap(root: Path, sources: Sources, names: Sequence[str], line: Callable[[str], None]) -> None:
+    """A minimal Debian with these packages at `root`, an empty folder."""
+    host.follow(
+        ["env", "DPKG_FORCE=unsafe-io", *INSIDE, "debootstrap", "--variant=minbase", f"--include={','.join(names)}",
+         SUITE, root, sources.mirror], line,
+    )  # fmt: skip
 
 
 def configure(root: Path, sources: Sources) -> None:

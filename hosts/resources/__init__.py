@@ -5,7 +5,9 @@ from hosts.resources.claim import Claim
 from hosts.resources.endpoint import Endpoint
 from hosts.resources.environment import CondaEnv
 from hosts.resources.files import Directory, File, SecretFile
+from hosts.resources.image import Image
 from hosts.resources.slurm_job import SlurmJob
+from hosts.resources.subordinate_ids import SubordinateIds
 from hosts.resources.system import Package, Requirement, Sysctl, Unit, User
 from hosts.resources.weights import Weights
 from hosts.state import Resource
@@ -19,10 +21,12 @@ KINDS: dict[str, type[Resource]] = {
         Directory,
         Endpoint,
         File,
+        Image,
         Package,
         Requirement,
         SecretFile,
         SlurmJob,
+        SubordinateIds,
         Sysctl,
         Unit,
         User,
@@ -38,10 +42,12 @@ __all__ = [
     "Directory",
     "Endpoint",
     "File",
+    "Image",
     "Package",
     "Requirement",
     "SecretFile",
     "SlurmJob",
+    "SubordinateIds",
     "Sysctl",
     "Unit",
     "User",

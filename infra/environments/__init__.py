@@ -1,4 +1,4 @@
-"""An engine's environment as its files say: the Conda lock, pip's hashed requirements, the tools that install it."""
+"""An engine's environment as its files say: a Conda lock, pip's requirements and their tools, or an image's digest."""
 
 import re
 from dataclasses import dataclass
@@ -6,10 +6,13 @@ from pathlib import Path
 
 from hosts.errors import InputError
 from hosts.problem import Problem
+from hosts.schema import load_yaml
 from hosts.state import fingerprint
 from hosts.words import nearest
 
 FOLDER = Path(__file__).parent
+NO_DIGEST = "@sha256:" + "0" * 64
+"""What stands for the digest of an image that was not built yet."""
 TOOLS = "py-rattler"
 """The folder of the tool environment, which is installed by pip alone and installs the others."""
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
@@ -35,20 +38,26 @@ class Environment:
     tools: str
     asked: str = ""
     """`requirements.in`, what `requirements` is made from."""
+    image: str = ""
+    """`image.lock`, a container image by digest that holds the engine; with `NO_DIGEST` where only `image.yml` is."""
 
     @property
     def locked(self) -> bool:
-        """Whether it can be installed: solved and pinned."""
-        return bool(self.lock and self.requirements)
+        """Whether it can be installed: solved and pinned, or built."""
+        return not self.missing
 
     @property
     def missing(self) -> str:
         """The first file that it lacks to be installed, "" where it is locked."""
+        if self.image:
+            return "image.lock" if self.image.endswith(NO_DIGEST) else ""
         return "requirements.txt" if not self.requirements else "" if self.lock else "conda.lock"
 
     @property
     def next_step(self) -> str:
         """What makes the files that it lacks."""
+        if self.image:
+            return "run: make setup" if self.missing else ""
         folder = f"infra/environments/{self.name}"
         steps = [
             *(() if self.requirements or self.asked else (f"write {folder}/requirements.in",)),
@@ -101,7 +110,7 @@ IN_IMAGE = Environment(name="", lock="", requirements="", tools="")
 
 
 def names(folder: Path = FOLDER) -> tuple[str, ...]:
-    """The environments that have a folder; one has an `environment.yml` or its pip part, `requirements.in`."""
+    """The environments that have a folder, with `environment.yml`, its pip part `requirements.in`, or `image.yml`."""
     found = (path.name for path in folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name))
     return tuple(sorted(name for name in found if name != TOOLS))
 
@@ -126,7 +135,17 @@ def load(name: str, folder: Path = FOLDER) -> Environment:
         requirements=_text(folder / name / "requirements.txt"),
         tools=_text(folder / TOOLS / "requirements.txt"),
         asked=_text(folder / name / "requirements.in"),
+        image=_image(folder / name),
     )
+
+
+def _image(folder: Path) -> str:
+    """The image of an environment that is one, by digest; "" of one that is not."""
+    locked, described = _text(folder / "image.lock").strip(), folder / "image.yml"
+    if locked or not described.is_file():
+        return locked
+    told = load_yaml(described)
+    return f"{told['name'] if isinstance(told, dict) else ''}{NO_DIGEST}"
 
 
 def holding(package: str, release: str, *, cpu: bool, folder: Path = FOLDER) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pytest
 
 from hosts.errors import InputError
 from infra import environments
+from lab import container_image
 from tests.unit.stacks import SOFTWARE
 from tests.unit.stacks import environments as folders
 
@@ -116,7 +117,24 @@ def test_load(tmp_path: Path) -> None:
         environments.load("py-rattler", tmp_path)
 
 
-@pytest.mark.parametrize("name", environments.names())
+def test_an_environment_may_be_an_image(tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "image.yml").write_text("name: localhost/engine\n")
+    found = environments.load("engine", tmp_path)
+    assert found.image == f"localhost/engine@sha256:{'0' * 64}"
+    assert (found.locked, found.missing, found.next_step) == (False, "image.lock", "run: make setup")
+    (tmp_path / "engine" / "image.lock").write_text(f"localhost/engine@sha256:{'ab' * 32}\n")
+    found = environments.load("engine", tmp_path)
+    assert found.image == f"localhost/engine@sha256:{'ab' * 32}"
+    assert (found.locked, found.missing, found.next_step) == (True, "", "")
+
+
+def test_the_shipped_image_says_what_the_lab_builds() -> None:
+    name = container_image.LOCK.parent.name
+    assert environments.load(name).image.startswith(f"{container_image.NAME}@sha256:")
+
+
+@pytest.mark.parametrize("name", [name for name in environments.names() if not environments.load(name).image])
 def test_shipped_environments_are_pinned(name: str) -> None:
     found = environments.load(name)
     assert found.tools

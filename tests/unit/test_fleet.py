@@ -69,6 +69,13 @@ def test_only_the_login_host_is_ours_where_slurm_is_somebody_elses() -> None:
     assert not f.login.sudo
 
 
+def test_containers_and_their_archives() -> None:
+    f = fleet.parse("test", changed(("containers", "podman"), ("images", "/mirror/images")), "test.yaml")
+    assert (f.containers, f.images) == ("podman", "/mirror/images")
+    without = fleet.parse("test", RIGHT, "test.yaml")
+    assert (without.containers, without.images) == ("", "")
+
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1hZGUgdXAsIGRvY3VtZW50YXRpb24gb25seTogbGdu"
 SIZES: list[tuple[str, object]] = [("hosts.n1.sockets", 2), ("hosts.n1.threads_per_core", 2)]
 ONE: list[tuple[list[tuple[str, object]], str]] = [
@@ -76,6 +83,8 @@ ONE: list[tuple[list[tuple[str, object]], str]] = [
     ([("slurm", None)], "$.slurm: found nothing, wanted one of"),
     ([("storage.path", "shared")], "$.storage.path: found 'shared', wanted text like"),
     ([("storage.path", "/shared/../etc")], "$.storage.path: found '/shared/../etc', wanted"),
+    ([("containers", "docker")], "$.containers: found 'docker', wanted one of podman"),
+    ([("images", "images")], "$.images: found 'images', wanted text like"),
     ([("storage.share", True)], "$.storage.share: found an unknown key, wanted one of path, shared; did you mean"),
     ([("partiton", "gpu")], "$.partiton: found an unknown key, wanted one of conda_channel, "),
     ([("price_per_gpu_hour", 2.5)], "$.price_per_gpu_hour: found 2.5, wanted text; write it in quotes"),

@@ -18,7 +18,7 @@ from hosts.resources.environment import CondaEnv
 from hosts.resources.files import Directory, File, SecretFile, owned_marker
 from hosts.resources.system import Package, Requirement, Unit, User
 from hosts.state import Resource, Stage, from_wire, to_wire
-from roles import render, requirements
+from roles import containers, render, requirements
 from roles.base import base
 from roles.environment import environment
 from roles.munge import munge
@@ -37,6 +37,9 @@ def every(host: Host, fleet: Fleet) -> dict[str, tuple[Resource, ...]]:
         "storage": storage(host, fleet, owner="slipway"),
         "munge": munge(key_digest=DIGEST, held=True),
         "slurm": slurm(host, fleet),
+        "containers": containers.containers(host, fleet, "slipway"),
+        "image": (containers.image(host, fleet, f"localhost/x@sha256:{DIGEST}", "slipway"),),
+        "podman": containers.podman(host, fleet, "slipway"),
         "claim": (*requirements.machine(host, fleet), *requirements.gpus(host, cuda="12.8"), *requirements.disk(fleet)),
     }
 
@@ -124,6 +127,62 @@ def test_a_changed_node_changes_the_fingerprint_on_every_host() -> None:
 )
 def test_gpu_type(model: str, wanted: str) -> None:
     assert gpu_type(model) == wanted
+
+
+def test_containers_are_for_nodes_of_fleets_that_say_so() -> None:
+    said = replace(LAB, containers="podman", images="/mirror/images")
+    assert [bool(containers.containers(host, said, "slipway")) for host in said.hosts] == [False, True, True]
+    theirs = replace(said, slurm="existing")
+    for fleet in (replace(LAB, containers=""), theirs):
+        assert not any(containers.containers(host, fleet, "slipway") for host in fleet.hosts)
+    checks = {host.name: [it.name for it in containers.podman(host, said, "slipway")] for host in said.hosts}
+    assert checks == {"login": [], "dgx1": ["podman"], "dgx2": ["podman"]}
+    assert [it.name for it in containers.podman(said.nodes[0], theirs, "me")] == ["podman", "podman-rootless"]
+
+
+@pytest.mark.parametrize(
+    ("images", "user", "archive", "log"),
+    [
+        ("/mirror/images", "slipway", f"/mirror/images/{DIGEST}.tar", f"/var/lib/slipway/images/{DIGEST}.log"),
+        ("", "", "", f"/storage/.slipway/images/dgx1/{DIGEST}.log"),
+    ],
+)
+def test_where_an_image_comes_from(images: str, user: str, archive: str, log: str) -> None:
+    it = containers.image(LAB.host("dgx1"), replace(LAB, images=images), f"localhost/x@sha256:{DIGEST}", user)
+    assert (it.archive, it.log, it.user) == (archive, log, user)
+
+
+def test_an_image_that_nobody_built_is_refused() -> None:
+    assert containers.built(f"localhost/x@sha256:{DIGEST}") == ()
+    (found,) = containers.built(f"localhost/x@sha256:{'0' * 64}")
+    assert found.name == "image-digest"
+
+
+PODMANS: list[tuple[str, str, bool, str]] = [
+    ("podman version 4.3.1", "", True, "ok"),
+    ("podman version 4.10.0", "", False, "ok"),
+    ("podman version 3.4.4", "", True, "Podman 3.4.4"),
+    ("", "4.3.1+ds1-8+deb12u1", True, "ok"),
+    ("", "3.4.4+ds1-1ubuntu1", True, "Podman 3.4.4+ds1-1ubuntu1 from apt"),
+    ("", "4.9.3", False, "no Podman"),
+]
+
+
+@pytest.mark.parametrize(("version", "candidate", "from_apt", "says"), PODMANS)
+def test_podman_is_new_enough(version: str, candidate: str, from_apt: bool, says: str, tmp_path: Path) -> None:
+    programs = {"podman": version, "apt-cache": f"podman:\n  Installed: (none)\n  Candidate: {candidate}", "ls": ""}
+    for name, prints in programs.items():
+        if prints or name == "ls":
+            (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'E'\n{prints}\nE\n")
+            (tmp_path / name).chmod(0o755)
+    fleet = replace(LAB, containers="podman", slurm="ours" if from_apt else "existing")
+    check = containers.podman(LAB.nodes[0], fleet, "me")[0].check
+    for name in ("awk", "cat", "head", "sed", "sh", "sort"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    done = subprocess.run(
+        ["/bin/bash", "-c", check], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == (says, "")
 
 
 def test_an_environment_is_claimed_before_it_is_made() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from hosts.errors import InputError
 from hosts.schema import parse_yaml
-from infra import spec
+from infra import environments, spec
 from infra.launcher_file import slurm_time_is_valid
 from tests.unit.stacks import FLEET, STACK, changed, parse
 
@@ -156,6 +156,27 @@ def test_an_environment_without_a_lock_is_a_warning(tmp_path: Path) -> None:
     (problem,) = d.warnings
     assert (problem.level, problem.where, problem.fix) == ("warning", "$.environment", "run: invoke env.lock unlocked")
     assert "which has no conda.lock" in str(problem)
+
+
+IN_IMAGE: list[tuple[str, str, tuple[str, ...]]] = [
+    ("ab" * 32, "ab" * 32, ()),
+    ("", "0" * 64, ("other, which has no image.lock",)),
+]
+
+
+@pytest.mark.parametrize(("locked", "digest", "warnings"), IN_IMAGE)
+def test_an_environment_may_be_an_image(locked: str, digest: str, warnings: tuple[str, ...], tmp_path: Path) -> None:
+    parse(parse_yaml(STACK), tmp_path)
+    folder = tmp_path / "environments" / "other"
+    folder.mkdir()
+    (folder / "image.yml").write_text("name: localhost/engine\n")
+    if locked:
+        (folder / "image.lock").write_text(f"localhost/engine@sha256:{locked}\n")
+    stack = STACK.replace("fleet: ours", "fleet: bare").replace("{name: slurm, time", "{name: systemd, time")
+    d = parse(changed("environment", "other", stack), tmp_path)
+    assert (d.image, d.environment) == (f"localhost/engine@sha256:{digest}", "other")
+    assert d.software == environments.IN_IMAGE
+    assert tuple(it.found for it in d.warnings if it.rule == "environment") == warnings
 
 
 HELD: list[tuple[str, str, str, str]] = [
