@@ -71,19 +71,20 @@ class Image(Base):
     def _podman(self) -> str:
         """Shell for `podman_`: Podman as the user, at home in the account's own folder, and with nothing else of ours.
 
-        Not that of a login session either: a store remembers the runtime folder that it was first used with, and the
-        session's is gone when the session is. `new_store` is set where nobody chose a driver yet: left to itself,
-        Podman may take vfs, which copies the whole image for each container.
+        Its runtime folder is the one that Podman falls back to without a login session, whatever TMPDIR says: the store
+        remembers the first one, and takes the machine for rebooted where another has no trace of it. `undecided` is set
+        where no file says which driver a new store takes: left to itself, Podman may take vfs, which copies the whole
+        image for each container.
         """
         whose = quote(self.user) if self.user else '"$(id -un)"'
         become = f"runuser -u {whose} -- " if self.user else ""
         return (
-            f"cd /; home=$(getent passwd -- {whose} | cut -d: -f6); new_store=yes\n"
-            'for file in "$home"/{.config/containers/storage.conf,.local/share/containers/storage/libpod/*.db} '
-            '/etc/containers/storage.conf; do [ ! -e "$file" ] || new_store=; done\n'
-            f'as_user() {{ {become}env -i HOME="$home" PATH={PATH} LC_ALL=C.UTF-8 TMPDIR="${{scratch:-/var/tmp}}" '
-            '${new_store:+STORAGE_DRIVER=overlay} "$@"; }\n'
-            'podman_() { as_user podman "$@"; }'
+            f"cd /; home=$(getent passwd -- {whose} | cut -d: -f6); undecided=yes\n"
+            f"runtime=/tmp/podman-run-$(id -u -- {whose} 2>/dev/null)\n"
+            'for file in "$home/.config" /etc; do [ ! -e "$file/containers/storage.conf" ] || undecided=; done\n'
+            f'as_user() {{ {become}env -i HOME="$home" PATH={PATH} LC_ALL=C.UTF-8 XDG_RUNTIME_DIR="$runtime" '
+            '${undecided:+STORAGE_DRIVER=overlay} TMPDIR="${scratch:-/var/tmp}" "$@"; }\n'
+            'podman_() { as_user mkdir -p -m 0700 -- "$runtime" && as_user podman "$@"; }'
         )
 
     def loading(self) -> str:
@@ -115,7 +116,7 @@ command -v podman >/dev/null || stop "no podman" "Podman 4.1 or newer" "install 
 rm -rf -- {scratch}; mkdir -m 0700 -- {scratch}; {owner}; scratch={scratch}
 trap 'rm -rf -- {scratch} {scratch}.out' EXIT
 {checks}
-if [ -n "$new_store" ]; then
+if [ -n "$undecided" ] && [ "$(podman_ info --format '{{{{.Store.GraphDriverName}}}}' 2>/dev/null)" = overlay ]; then
   as_user mkdir -p -- "$home/.config/containers"
   printf '[storage]\\ndriver = "overlay"\\n' | as_user tee -- "$home/.config/containers/storage.conf" >/dev/null
 fi
