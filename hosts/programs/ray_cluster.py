@@ -5,6 +5,9 @@ start CONF HOST TIMEOUT_S COMMAND…
 wait CONF TIMEOUT_S
     on the head, before the driver: until exactly the declared nodes are alive with their GPUs and each role would land
     where it was declared; exits 3 with what is wrong and what to do
+drive CONF TIMEOUT_S COMMAND…
+    waits so, runs COMMAND (the driver), and ends it with exit 3 when a node is lost: vLLM itself notices at the next
+    request, says 200 until then, and exits 0
 alive CONF
     prints `node HOST ADDRESS STATE` for each declared node and each other one that is alive; exits 3 unless all is well
 roles CONF
@@ -28,11 +31,13 @@ import ipaddress
 import json
 import os
 import re
+import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +45,10 @@ if TYPE_CHECKING:
 PROGRESS = "\x1f"
 POLL_S = 0.5
 SIGN_OF_LIFE_S = 10.0
+WATCH_S = 2.0
+LOST_AFTER_S = 10.0
+"""How long the GCS may not answer before it counts as lost; a dead node it declares itself."""
+END_S = 15.0
 ASK_TIMEOUT_S = 5
 CONNECT_TIMEOUT_S = 2.0
 ALIVE, CREATED = 0, "CREATED"
@@ -253,7 +262,7 @@ def sweep(folder: str = "/dev/shm") -> int:  # noqa: S108
     return removed
 
 
-def refuse(why: str) -> None:
+def refuse(why: str) -> NoReturn:
     print(f"slipway: error: ray: {why}", flush=True)
     sys.exit(REFUSED)
 
@@ -279,7 +288,12 @@ def start(conf: str, host: str, timeout_s: str, *command: str) -> None:
 
 
 def wait(conf: str, timeout_s: str) -> None:
-    cluster, end = load(conf), time.monotonic() + float(timeout_s)
+    wait_for(load(conf), timeout_s)
+
+
+def wait_for(cluster: Cluster, timeout_s: str) -> Callable[[], list[Seen]]:
+    """Returns what asks for the nodes, once all is as declared; exits otherwise."""
+    end = time.monotonic() + float(timeout_s)
     if wrong := misplaced(cluster):
         refuse(wrong)
     head, port = cluster.head, cluster.port
@@ -287,7 +301,10 @@ def wait(conf: str, timeout_s: str) -> None:
         end, lambda: "" if listening(head.address, port) else f"port {port} of the head, {head}", "ray"
     ):
         refuse(f"nothing listens at {lacking} after {timeout_s} s\n  what to do: read the log of Ray on {head.host}")
-    ask = client(cluster)
+    try:
+        ask = client(cluster)
+    except Exception as error:  # noqa: BLE001 - Ray's own, of many kinds
+        refuse(f"{head} does not answer: {str(error)[:300]}\n  what to do: read the log of Ray on {head.host}")
 
     def lacking_nodes() -> str:
         found = states(cluster, ask())
@@ -299,6 +316,59 @@ def wait(conf: str, timeout_s: str) -> None:
         refuse(f"not in the cluster after {timeout_s} s: {lacking}\n  what to do: read the log of Ray on that node")
     for line in roles(cluster):
         print(f"slipway: ray: {line}", flush=True)
+    return ask
+
+
+def lost(cluster: Cluster, ask: Callable[[], list[Seen]]) -> str:
+    """The declared nodes that are no longer alive; "" where all are. Raises what Ray does where the GCS is silent."""
+    return ", ".join(
+        f"{host} ({address}, {state})"
+        for host, address, state in states(cluster, ask())
+        if state not in ("alive", "unexpected")
+    )
+
+
+def drive(conf: str, timeout_s: str, *command: str) -> None:
+    cluster = load(conf)
+    ask = wait_for(cluster, timeout_s)
+    driver = subprocess.Popen(command)
+    asked = False
+
+    def end(number: int, _: object) -> None:
+        nonlocal asked
+        asked = True
+        driver.send_signal(number)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    answered, gone = time.monotonic(), ""
+    while not gone and (code := waited(driver, WATCH_S)) is None:
+        try:
+            gone = lost(cluster, ask)
+            answered = time.monotonic()
+        except Exception as error:  # noqa: BLE001 - Ray's own, of many kinds
+            if time.monotonic() - answered > LOST_AFTER_S:
+                gone = f"{cluster.head} (its GCS: {str(error)[:200]})"
+    if not gone:
+        assert code is not None
+        # vLLM exits 0 where its engine has died
+        sys.exit(128 - code if code < 0 else code if code or asked else 1)
+    driver.terminate()
+    if waited(driver, END_S) is None:
+        driver.kill()
+        driver.wait()
+    if not asked:
+        refuse(
+            f"lost {gone}; ended the driver\n  what to do: run pulumi up, which starts that node and the driver anew"
+        )
+
+
+def waited(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """How the process ended within a time; None where it has not."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def alive(conf: str) -> None:
@@ -353,6 +423,7 @@ if __name__ == "__main__":
     modes: dict[str, Callable[..., None]] = {
         "start": start,
         "wait": wait,
+        "drive": drive,
         "alive": alive,
         "roles": show_roles,
         "placed": placed,

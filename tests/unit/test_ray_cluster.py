@@ -193,3 +193,16 @@ def test_waiting_is_refused_at_once_where_roles_would_land_wrong(tmp_path: Path)
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("there", "lost"),
+    [
+        (seen(A, B), ""),
+        (seen(A, B, C), ""),  # a stranger takes nothing away
+        ([*seen(A), Seen("10.0.0.9", 8, alive=False, why="no heartbeats")], "b (10.0.0.9, dead: no heartbeats)"),
+        (seen(B), "a (10.0.0.8, missing)"),
+    ],
+)
+def test_a_lost_node_is_named_to_the_driver(there: list[Seen], lost: str) -> None:
+    assert ray_cluster.lost(cluster(A, B), lambda: there) == lost
