@@ -11,7 +11,7 @@ import pulumi
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from hosts.errors import SlipwayError
-from hosts.resources import SlurmJob
+from hosts.resources import Endpoint
 from hosts.state import Stage
 from infra import spec
 from infra.components import Group, StageResource
@@ -19,7 +19,7 @@ from infra.controller import backend, secrets_folder
 from infra.desired import desired
 from infra.operate.secrets import SecretStore
 
-SERVING = ("environment", "weights", "launch", "ready")
+SERVING = ("environment", "image", "gateway", "weights", "prepare", "launch", "ready")
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     pulumi.export("model", deployment.served_name)
     pulumi.export("engine", f"{deployment.engine} {deployment.release}")
     resources = (r for stage in serving for kept in stage.hosts.values() for r in kept)
-    pulumi.export("fingerprint", next((r.fingerprint for r in resources if isinstance(r, SlurmJob)), ""))
+    pulumi.export("fingerprint", next((r.fingerprint for r in resources if isinstance(r, Endpoint)), ""))
 
 
 try:

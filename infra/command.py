@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 class Var:
     """A shell variable that is known only where the command runs; `Var("RANK")` is written `"${RANK}"`.
 
-    `times` multiplies a number, `after` is plain text that follows: `Var("HEAD", after=":50000")`.
+    `times` multiplies a number, `after` is plain text that follows: `Var("HEAD", after=":50000")`. One that is `words`
+    holds any number of words without blanks in them, and is written without quotes.
     """
 
     name: str
     times: int = 1
     after: str = ""
+    words: bool = False
 
     def __str__(self) -> str:
         return f"$(({self.name} * {self.times})){self.after}" if self.times != 1 else f"${self.name}{self.after}"
@@ -28,6 +30,8 @@ def quote(word: Word) -> str:
     """The word as a POSIX shell reads it back."""
     if isinstance(word, str):
         return shlex.quote(word)
+    if word.words:
+        return f"${word.name}"
     if word.times != 1:
         return f'"$(({word.name} * {word.times})){word.after}"'
     return f'"${{{word.name}}}{word.after}"'

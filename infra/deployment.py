@@ -41,7 +41,8 @@ class Parallelism:
 class LauncherConfig:
     """What the launcher asks for; "" or 0 is left to the site. `time` as `sbatch --time` takes it, `gpus` per node.
 
-    `port` is the launcher's own, of its mesh or cluster, and `shm` the size of /dev/shm in a container.
+    `port` is the launcher's own, of its mesh or cluster, and `shm` the size of /dev/shm in a container. `devices` are
+    the GPUs taken of each node, by number, where no scheduler gives them out; () are the first ones.
     """
 
     name: str
@@ -56,15 +57,20 @@ class LauncherConfig:
     gpus: int = 0
     port: int = 0
     shm: str = ""
+    devices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """One part of a deployment of several: on nodes of its own, with options and variables besides the common ones."""
+    """One part of a deployment of several: on nodes of its own, with options and variables besides the common ones.
+
+    It is there `replicas` times, each an engine of its own over `nodes` nodes.
+    """
 
     name: str
     nodes: int
     parallelism: Parallelism
+    replicas: int = 1
     args: Mapping[str, Argument] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
 

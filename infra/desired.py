@@ -1,6 +1,7 @@
 """The one place where roles, engine and launcher meet: a deployment as stages, in the order they are brought about."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from hosts.fleet import Fleet, Host
 from hosts.resources.claim import Claim
@@ -13,8 +14,10 @@ from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS, unbuilt
 from infra.placement import place
 from roles import requirements
-from roles.base import base
+from roles.base import bare, base
+from roles.containers import built, containers, image, podman
 from roles.environment import environment
+from roles.gateway import gateway, no_service, program
 from roles.munge import KEY_SECRET, munge
 from roles.slurm import slurm
 from roles.storage import storage
@@ -35,12 +38,30 @@ def desired(d: Deployment, *, backend: str, holder: str, digests: Mapping[str, s
 
     fleet = d.fleet
     on_fleet = claim(paths.claims(fleet), "fleet")
+    held = _gpus(d)
+    gpus = {
+        name: tuple(replace(claim(paths.claims(fleet), f"gpu-{gpu}"), exclusive=True) for gpu in held[name])
+        for name in held
+    }
     return (
-        Stage(name="claim", hosts={host.name: (*_required(host, d), on_fleet) for host in fleet.managed}),
+        Stage(
+            name="claim",
+            hosts={host.name: (*_required(host, d), on_fleet, *gpus.get(host.name, ())) for host in fleet.managed},
+        ),
         *cluster_stages(fleet, digests),
         *_artifact_stages(d, claim),
         *LAUNCHERS[d.launcher.name].stages(d, place(d), ENGINES[d.engine], digests=digests),
     )
+
+
+def _gpus(d: Deployment) -> dict[str, tuple[int, ...]]:
+    """The GPUs that a stack takes of each host, where no SLURM gives them out: nobody else may have them."""
+    if d.fleet.slurm != "none" or d.fleet.kubernetes:
+        return {}
+    taken: dict[str, tuple[int, ...]] = {}
+    for rank in place(d).ranks:
+        taken[rank.host] = (*taken.get(rank.host, ()), *rank.gpus)
+    return taken
 
 
 def _artifact_stages(d: Deployment, claim: Callable[[str, str], Claim]) -> Iterator[Stage]:
@@ -58,10 +79,21 @@ def _artifact_stages(d: Deployment, claim: Callable[[str, str], Claim]) -> Itera
             claim=claim(shared, f"env-{software.name}-{software.digest}"),
         )
         yield Stage(name="environment", hosts={host.name: in_environment for host in hosts}, keep=True, lock=False)
+    elif d.fleet.slurm != "existing":  # there a job pulls it: its nodes are somebody else's
+        user = paths.run_user(d.fleet)
+        images = {host: (image(d.fleet.host(host), d.fleet, d.image, user),) for host in _hosts(d)}
+        yield Stage(name="image", hosts=images, keep=True, lock=False)
+    if d.gated and d.fleet.slurm != "existing":
+        yield Stage(name="gateway", hosts={_hosts(d)[0]: gateway()}, keep=True)
     in_weights: tuple[Resource, ...] = (claim(shared, f"model-{d.model.name}"), artifacts.weights(d))
     if d.draft:
         in_weights += (claim(shared, f"model-{d.draft.name}"), artifacts.draft(d))
     yield Stage(name="weights", hosts={host.name: in_weights for host in hosts}, keep=True, lock=False)
+
+
+def _hosts(d: Deployment) -> tuple[str, ...]:
+    """The hosts of its ranks, the first rank's first."""
+    return tuple(dict.fromkeys(rank.host for rank in place(d).ranks if rank.host))
 
 
 def cluster_requirements(fleet: Fleet) -> Stage:
@@ -73,19 +105,25 @@ def cluster_requirements(fleet: Fleet) -> Stage:
 
 
 def cluster_stages(fleet: Fleet, digests: Mapping[str, str]) -> tuple[Stage, ...]:
-    """The stages of a cluster of ours, a function of the fleet alone; none where SLURM is somebody else's or is not."""
-    if fleet.slurm != "ours":
+    """The stages of the machines of ours, a function of the fleet alone; none where somebody else sets them up."""
+    if fleet.slurm == "existing" or fleet.kubernetes:
         return ()
+    user = paths.run_user(fleet)
+    stores = {host.name: storage(host, fleet, owner=user) for host in fleet.hosts}
     key = digests.get(KEY_SECRET, "")
     stages: dict[str, dict[str, tuple[Resource, ...]]] = {
         "base": {host.name: base(host, fleet) for host in fleet.hosts},
-        "storage": {host.name: storage(host, fleet, owner=paths.service_user(fleet)) for host in fleet.hosts},
+        "storage": stores,
         "munge": {host.name: munge(key_digest=key, held=host.role == "login") for host in fleet.hosts},
         "slurm": {host.name: slurm(host, fleet) for host in fleet.hosts},
+        "containers": {host.name: containers(host, fleet, user) for host in fleet.hosts},
     }
+    if fleet.slurm == "none":
+        stages = {"base": {host.name: bare(host, fleet) for host in fleet.hosts}, "storage": stores}
     return tuple(
         Stage(name=name, hosts={host: resources for host, resources in hosts.items() if resources}, keep=True)
         for name, hosts in stages.items()
+        if any(hosts.values())
     )
 
 
@@ -110,6 +148,12 @@ def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
             qos=d.launcher.qos,
             time=d.launcher.time,
         )
+    if d.image and host.name in _hosts(d):
+        needs += podman(host, fleet, paths.run_user(fleet))
+    if d.gated and host.name == _hosts(d)[0]:
+        needs.append(no_service() if fleet.slurm != "existing" else program(tls=bool(d.endpoint.certificate)))
+    if login and d.image:
+        needs += built(d.image)
     if login and not d.image and not d.software.locked:
         needs.append(_not_locked(d))
     if login and not LAUNCHERS[d.launcher.name].built:

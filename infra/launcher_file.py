@@ -30,6 +30,10 @@ LAUNCHER: Mapping[str, Kind] = {
         wanted="memory of a node: a whole number with a unit, as 1800G; 0: all",
     ),
     "shm": Kind(pattern=r"[1-9][0-9]{0,9}[KMGT]i?", wanted="the size of /dev/shm: a whole number with a unit, as 256G"),
+    "devices": Kind(
+        pattern=r"[0-9]{1,3}(-[0-9]{1,3})?(,[0-9]{1,3}(-[0-9]{1,3})?)*",
+        wanted="the numbers of GPUs of each node, in quotes: 4-7 or 0,2",
+    ),
 }
 """What the launcher's texts are."""
 
@@ -53,9 +57,21 @@ def launcher(reader: Reader, fleet: Fleet | None, names: tuple[str, ...]) -> Lau
         gpus=reader.number("gpus", default=0, low=1, high=64),
         port=reader.number("port", default=0, low=1024, high=65535),
         shm=worded(reader, "shm", LAUNCHER["shm"]),
+        devices=_devices(reader),
     )
     reader.done()
     return config
+
+
+def _devices(reader: Reader) -> tuple[int, ...]:
+    """The GPUs taken of each node, in order and each once."""
+    found: list[int] = []
+    for piece in filter(None, worded(reader, "devices", LAUNCHER["devices"]).split(",")):
+        first, dash, last = piece.partition("-")
+        found += range(int(first), int(last) + 1) if dash else (int(first),)
+    if len(set(found)) != len(found) or found != sorted(found):
+        reader.problem(reader.at("devices"), str(reader.data.get("devices")), "each GPU once, in order")
+    return tuple(sorted(set(found)))
 
 
 def _time(reader: Reader) -> str:

@@ -10,6 +10,11 @@ def service_user(fleet: Fleet) -> str:
     return SERVICE_USER if fleet.slurm == "ours" else ""
 
 
+def run_user(fleet: Fleet) -> str:
+    """The same by name, also where there is no SLURM: then systemd starts processes, and must be told as whom."""
+    return fleet.login.user if fleet.slurm == "none" else service_user(fleet)
+
+
 def state_root(fleet: Fleet) -> str:
     """Slipway's own folder on a host; without root on somebody else's machines it lies on storage."""
     theirs = fleet.slurm == "existing" or fleet.kubernetes is not None

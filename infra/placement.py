@@ -24,8 +24,8 @@ _MEETING: dict[str, Rendezvous] = {"mpirun": "mpi", "ray": "ray"}
 class Rank:
     """One engine process that a launcher starts, with its GPUs.
 
-    `index` counts within its role; it, `head` (the host of rank 0) and `address` (the node's own) are shell variables
-    where only the launcher's job knows them. `host` is "" as long as a scheduler chooses the node.
+    `index` counts within its role's `replica`; it, `head` (the host of rank 0) and `address` (the node's own) are shell
+    variables where only the launcher's job knows them. `host` is "" as long as a scheduler chooses the node.
     """
 
     index: Word
@@ -35,12 +35,18 @@ class Rank:
     address: Word
     host: str = ""
     role: str = ""
+    replica: int = 0
     rendezvous: Rendezvous = "tcp"
 
     @property
     def is_head(self) -> bool:
         """Whether it is rank 0, the one that answers clients."""
         return self.index == "0"
+
+    @property
+    def word(self) -> str:
+        """What tells it from the deployment's other ranks: `0`, or `prefill-0-0` by role, replica and index."""
+        return f"{self.role}-{self.replica}-{self.index}" if self.role else str(self.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,33 +72,38 @@ def rendezvous(launcher: str, nodes: int) -> Rendezvous:
 
 def place(d: Deployment) -> Placement:
     """The placement of a deployment that `problems` found nothing wrong with."""
+    replicas = {role.name: role.replicas for role in d.roles}
     parts = [(part, *_shape(part.parallelism, d.launcher, d.fleet)) for part in d.parts]
-    nodes, per_node = sum(n for _, n, _ in parts), parts[0][2]
+    nodes, per_node = sum(n * replicas.get(part.role, 1) for part, n, _ in parts), parts[0][2]
     candidates = _candidates(d.fleet, d.launcher, per_node)
     if d.launcher.name == "ray":
         candidates = tuple(sorted(candidates, key=_octets))  # so do TorchSpec and Ray's own placement
+    free = _hosts(d, candidates, nodes)
     ranks: list[Rank] = []
-    taken = 0
     for part, count, _ in parts:
-        ranks += _ranks(part, _hosts(d, candidates, nodes)[taken : taken + count], per_node)
-        taken += count
+        # behind a router the last role takes nodes from the end: another replica of any moves none that runs
+        last = d.router is not None and part.role == d.roles[-1].name
+        for replica in range(replicas.get(part.role, 1)):
+            taken = free[-count:] if last else free[:count]
+            free = free[:-count] if last else free[count:]
+            ranks += _ranks(part, taken, per_node, replica)
     return Placement(ranks=tuple(ranks), candidates=candidates, nodes=nodes, gpus_per_node=per_node)
 
 
 def _hosts(d: Deployment, candidates: tuple[Host, ...], nodes: int) -> list[Host | None]:
-    """The host of each node, None where a scheduler chooses it."""
+    """The host of each node, and of those that are left over behind a router; None where a scheduler chooses it."""
     if d.launcher.name not in _SCHEDULED:
-        return list(candidates[:nodes])
+        return list(candidates if d.router else candidates[:nodes])
     # an existing site's partition may have nodes that the fleet file does not name
     certain = len(candidates) == nodes and (d.fleet.slurm != "existing" or d.launcher.nodelist)
     return list(candidates) if certain else [None] * nodes
 
 
-def _ranks(d: Deployment, hosts: Sequence[Host | None], per_node: int) -> Iterator[Rank]:
-    """The ranks of one role: one a node, or one a GPU where they are those of an MPI job."""
+def _ranks(d: Deployment, hosts: Sequence[Host | None], per_node: int, replica: int) -> Iterator[Rank]:
+    """The ranks of one engine: one a node, or one a GPU where they are those of an MPI job."""
     meeting = rendezvous(d.launcher.name, len(hosts))
     by_name = d.launcher.name == "slurm"  # its job asks the nodes for their addresses
-    whole = tuple(range(per_node))
+    whole = d.launcher.devices[:per_node] or tuple(range(per_node))
     pieces = [(gpu,) for gpu in whole] if meeting == "mpi" else [whole]
     first = hosts[0]
     index = 0
@@ -106,6 +117,7 @@ def _ranks(d: Deployment, hosts: Sequence[Host | None], per_node: int) -> Iterat
                 address=ADDRESS if host is None or by_name else host.address,
                 host="" if host is None else host.name,
                 role=d.role,
+                replica=replica,
                 rendezvous=meeting,
             )
             index += 1
@@ -131,15 +143,14 @@ def problems(
             fix=f"run: invoke enroll --fleet {fleet.name} HOST…",
         )
         return
-    if launcher.gpus > largest:
-        yield _problem("$.launcher.gpus", str(launcher.gpus), f"at most {largest}, what a node has")
-        return
-    wrong = tuple(_role_problems(roles, launcher, fleet) if roles else _division(parallelism, launcher, fleet, "$"))
+    divided = _role_problems(roles, launcher, fleet) if roles else _division(parallelism, launcher, fleet, "$")
+    wrong = tuple(_gpu_problems(launcher, largest)) or tuple(divided)
     yield from wrong
     if wrong:
         return
     shapes = [_shape(role.parallelism, launcher, fleet) for role in roles] or [_shape(parallelism, launcher, fleet)]
-    nodes, per_node = sum(shape[0] for shape in shapes), shapes[0][1]
+    nodes = sum(shape[0] * times for shape, times in zip(shapes, [role.replicas for role in roles] or [1], strict=True))
+    per_node = shapes[0][1]
     if launcher.nodelist and len(launcher.nodelist) != nodes:
         yield _problem(
             "$.launcher.nodelist",
@@ -159,6 +170,17 @@ def problems(
         )
         return
     yield from _sizes(launcher, able)
+
+
+def _gpu_problems(launcher: LauncherConfig, largest: int) -> Iterator[Problem]:
+    """More GPUs of a node than one has, or other ones."""
+    if launcher.gpus > largest:
+        yield _problem("$.launcher.gpus", str(launcher.gpus), f"at most {largest}, what a node has")
+    if launcher.devices and launcher.devices[-1] >= largest:
+        yield _problem("$.launcher.devices", str(launcher.devices[-1]), f"numbers below {largest}, what a node has")
+    if launcher.devices and launcher.gpus not in (0, len(launcher.devices)):
+        found = f"{len(launcher.devices)} GPUs, and gpus: {launcher.gpus}"
+        yield _problem("$.launcher.devices", found, f"{launcher.gpus} GPUs", fix="leave launcher.gpus out")
 
 
 def _nodes(count: int) -> str:
@@ -237,7 +259,7 @@ def _problem(where: str, found: str, wanted: str, *, why: str = "", fix: str | N
 
 def _shape(parallelism: Parallelism, launcher: LauncherConfig, fleet: Fleet) -> tuple[int, int]:
     """(nodes, GPUs of each), rounded down where it does not divide."""
-    per_node = min(launcher.gpus or _largest(fleet, launcher), parallelism.world)
+    per_node = min(launcher.gpus or len(launcher.devices) or _largest(fleet, launcher), parallelism.world)
     return parallelism.world // per_node, per_node
 
 

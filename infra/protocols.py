@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from hosts.problem import Problem
+from hosts.resources.endpoint import Endpoint
 from hosts.state import Stage
 from infra.command import Command
 from infra.deployment import Argument, Deployment
@@ -82,4 +83,7 @@ class Launcher(Protocol):
     def stages(
         self, d: Deployment, place: Placement, engine: Engine, *, digests: Mapping[str, str]
     ) -> tuple[Stage, ...]:
-        """`launch`, which submits and returns, and `ready`, which waits; `digests` are secrets' sha256 by name."""
+        """`launch`, which starts and returns, and `ready`, which waits; `digests` are secrets' sha256 by name."""
+
+    def endpoint(self, d: Deployment, place: Placement, engine: Engine) -> Endpoint:
+        """Where the stack answers clients."""

@@ -185,6 +185,7 @@ def roles(top: Reader, known: tuple[str, ...], engine: str) -> tuple[Role, ...]:
                 name=name,
                 nodes=reader.number("nodes", low=1, high=4096),
                 parallelism=parallelism(reader),
+                replicas=reader.number("replicas", default=1, low=1, high=4096),
                 args=dict(arguments(reader, "args")),
                 env=dict(env(reader, "env")),
             )

@@ -1,4 +1,4 @@
-"""What every host of a cluster of ours has under it: accounts, packages, limits, kernel settings, the others' names."""
+"""What every host of ours has under it: packages and kernel settings; in a cluster also accounts, limits, names."""
 
 from hosts.fleet import Fleet, Host
 from hosts.resources.block import Block
@@ -21,17 +21,26 @@ COMPILER = ("g++",)
 SYSCTLS = {"net.core.somaxconn": "8192", "net.ipv4.tcp_max_syn_backlog": "8192"}
 
 
-def base(host: Host, fleet: Fleet) -> tuple[Resource, ...]:
-    """The resources of one host; `fleet` for the names and addresses of the others."""
+def bare(host: Host, fleet: Fleet) -> tuple[Resource, ...]:
+    """The resources of one host without SLURM, where processes run as the user that we log in as."""
     node = host.role == "node"
     return (
         Package(names=(*PYTHON, *(NUMA if node else ()), *(COMPILER if node and not fleet.stand_in else ()))),
+        *(Sysctl(name=name, value=value) for name, value in SYSCTLS.items()),
+    )
+
+
+def base(host: Host, fleet: Fleet) -> tuple[Resource, ...]:
+    """The resources of one host; `fleet` for the names and addresses of the others."""
+    packages, *settings = bare(host, fleet)
+    return (
+        packages,
         # Debian's own number for slurm, and the homes that Debian's packages would give: they find the accounts made.
         User(name="slurm", uid="64030", home="/nonexistent"),
         User(name="munge", uid="64101", home="/nonexistent"),
         User(name=SERVICE_USER, uid="64100", home=HOME),
         Directory(path=HOME, mode="0700", owner=SERVICE_USER, group=SERVICE_USER),
         File(path="/etc/security/limits.d/90-slipway.conf", content=render("etc/security/limits.d/90-slipway.conf.j2")),
-        *(Sysctl(name=name, value=value) for name, value in SYSCTLS.items()),
+        *settings,
         Block(path="/etc/hosts", name=f"fleet {fleet.name}", content=render("etc/hosts.j2", hosts=fleet.hosts)),
     )

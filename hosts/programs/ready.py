@@ -1,9 +1,9 @@
 """Asks a served model for a token, and waits for one while it tells the phase; runs on the login host.
 
-probe|wait STACK FOLDER PORT MODEL KEY_FILE TIMEOUT_S
-    `probe` prints `ready URL JOB`, `not ready: WHY` or `unknown: WHY`
-self STACK FOLDER PORT MODEL KEY_FILE TIMEOUT_S
-    inside the job: asks on loopback and writes FOLDER/ready.json
+probe|wait SERVED TIMEOUT_S
+    SERVED is the JSON of a `Served`; `probe` prints `ready URL JOB`, `not ready: WHY` or `unknown: WHY`
+self SERVED TIMEOUT_S
+    inside the job: asks the server (on loopback, where SERVED names no address) and writes FOLDER/ready.json
 
 Standard library of Python 3.10 only; sent by `hosts.resources.endpoint`.
 """
@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ PROGRESS = "\x1f"
 POLL_S = 1.0
 PROBE_TIMEOUT_S, WAIT_TIMEOUT_S = 20, 60
 NODE_PATIENCE_S = 60
+RESTART_S = 8
+"""A unit that ended this long ago is not coming back: systemd starts it once more after three seconds."""
 SLURM_PATH = "/opt/slurm/bin:/usr/local/slurm/bin"
 LOG_TAIL_BYTES = 4 << 20
 PHASES = (
@@ -45,10 +48,11 @@ PHASES = (
     (re.compile(r"Application startup complete"), "waiting for the first token"),
 )
 HEADER = re.compile(
-    r"^(?P<rank>\([^()]* pid=\d+\) ?)?"
+    r"^(?:\([\w.-]+/[\w.-]+\) )?(?:\[\d+,\d+\]<std(?:out|err)>: ?)?(?P<rank>\([^()]* pid=\d+\) ?)?"
     r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d \[[^]]*\] ?)?(?P<text>.*)"
 )
-"""What vLLM 0.19 puts before each line of its log: process and, where it is a message, its level, time and place."""
+"""What vLLM 0.19 puts before each line of its log: process and, where it is a message, its level, time and place.
+Before that may stand the host and process of a job of many (`(dgx1/rank-0) `), and the rank as mpirun tags it."""
 FATAL = re.compile(r"^Traceback \(most recent|^slipway: error|^weights: |^[\w./-]+: error: |out of memory|\bKilled\b")
 CHAINED = re.compile(r"^Traceback |^During handling of |^The above exception ")
 SCREEN_CHARACTERS = 600
@@ -58,13 +62,25 @@ NO_TOKEN = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 
 
 class Served(NamedTuple):
-    """What a stack serves: its job's folder and port, the model's name in requests, the file of the key."""
+    """What a stack serves: its job's folder and port, the model's name in requests, the file of the key.
+
+    `address` is where it is asked ("": the node that its job's script runs on), `certificate` what it must show ("":
+    plain HTTP). `units` are its processes, `HOST/NAME`, where systemd owns them and no SLURM job.
+    """
 
     stack: str
     folder: str
     port: str
     model: str
     key_file: str
+    address: str = ""
+    certificate: str = ""
+    units: Sequence[str] = ()
+
+    def url(self, node: str) -> str:
+        """Where it is asked, its job's script on `node`."""
+        host = self.address or node
+        return f"http{'s' if self.certificate else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 class Job(NamedTuple):
@@ -76,7 +92,7 @@ class Job(NamedTuple):
     reason: str
 
 
-def ask(url: str, model: str, key: str, timeout_s: float) -> int:
+def ask(url: str, model: str, key: str, timeout_s: float, certificate: str = "") -> int:
     """The number of tokens of one short completion. Raises one of NO_TOKEN with the reason."""
     body = {"model": model, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4}
     request = urllib.request.Request(
@@ -84,15 +100,32 @@ def ask(url: str, model: str, key: str, timeout_s: float) -> int:
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *trusting(certificate))
     try:
         with opener.open(request, timeout=timeout_s) as answer:
             tokens = int(json.load(answer)["usage"]["completion_tokens"])
     except urllib.error.HTTPError as error:
-        raise ValueError(f"HTTP {error.code}: {error.read(300).decode('utf-8', 'replace')}") from None
+        said = error.read(300).decode("utf-8", "replace")
+        if error.code == 502 and "engine_unavailable" in said:
+            raise ConnectionRefusedError("its gateway answers, the engine does not yet") from None
+        raise ValueError(f"HTTP {error.code}: {said}") from None
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise ValueError(str(error.reason)) from None
+        raise
     if tokens < 1:
         raise ValueError("the completion has no token in it")
     return tokens
+
+
+def trusting(certificate: str) -> list[urllib.request.BaseHandler]:
+    """What makes a client take the server of that certificate and no other; it is asked by address, not by name."""
+    if not certificate:
+        return []
+    context = ssl.create_default_context(cafile=certificate)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it is trusted itself, whoever signed it
+    return [urllib.request.HTTPSHandler(context=context)]
 
 
 def jobs(stack: str) -> list[Job]:
@@ -117,9 +150,12 @@ def key_of(path: str) -> str:
 
 
 def log_of(folder: str, job: str) -> list[str]:
-    """The last lines of a job's log, a progress bar's states as lines of their own; none where there is no log."""
+    """The last lines of a job's log, or of a unit's by HOST/NAME; none where there is none.
+
+    A progress bar's states are lines of their own.
+    """
     try:
-        with open(f"{folder}/job-{job}.out", "rb") as file:
+        with open(f"{folder}/{job}.log" if "/" in job else f"{folder}/job-{job}.out", "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))
             return file.read().decode("utf-8", "replace").replace("\r", "\n").splitlines()
     except OSError:
@@ -173,8 +209,46 @@ def self_reported(folder: str, job: str) -> bool:
         return False
 
 
+def ended(served: Served) -> tuple[str, str]:
+    """(unit, how) of a unit that ended and was not started again, the one that ended first; ("", "") if none."""
+    found: list[tuple[float, str, str]] = []
+    for unit in served.units:
+        try:
+            with open(f"{served.folder}/{unit}.ended", encoding="utf-8") as file:
+                result, status, at = file.read().split()[-3:]
+        except (OSError, ValueError):
+            continue
+        if result != "success" and time.time() - float(at) > RESTART_S:
+            found.append((float(at), unit, f"{result}, status {status}"))
+    _, unit, how = min(found, default=(0.0, "", ""))
+    return unit, how
+
+
+def look_at_units(served: Served, timeout_s: float) -> tuple[str, str, str]:
+    """What `look` says, of processes that systemd owns; the job is the name of the one that says most."""
+    url = served.url("")
+    try:
+        ask(url, served.model, key_of(served.key_file), timeout_s, served.certificate)
+    except NO_TOKEN as error:
+        unit, how = ended(served)
+        if unit:
+            return "dead", f"{unit} ended ({how})", unit
+        for unit in reversed(served.units):  # what serves stands after what it needs
+            phase = phase_of(log_of(served.folder, unit))
+            if phase != "starting":
+                return "waiting", f"{unit}: {phase}", unit
+        said = f"answers {error}" if isinstance(error, ValueError) else "starting"
+        return "waiting", f"{served.address}: {said}", served.units[-1]
+    return "ready", f"{url} {served.units[-1]}", served.units[-1]
+
+
 def look(served: Served, timeout_s: float) -> tuple[str, str, str]:
     """(verdict, text, job): verdict is ready, waiting, dead or none. Raises OSError or TimeoutExpired by squeue."""
+    return look_at_units(served, timeout_s) if served.units else look_at_job(served, timeout_s)
+
+
+def look_at_job(served: Served, timeout_s: float) -> tuple[str, str, str]:
+    """What `look` says, of a SLURM job."""
     found = jobs(served.stack)
     if not found:
         return "none", "no job of this stack is in the queue", ""
@@ -183,9 +257,9 @@ def look(served: Served, timeout_s: float) -> tuple[str, str, str]:
         return "waiting", f"job {job.id} is queued: {job.reason}", job.id
     if job.state not in ("RUNNING", "SUSPENDED"):
         return "dead", f"job {job.id} is {job.state}", job.id
-    url = f"http://{job.node}:{served.port}"
+    url = served.url(job.node)
     try:
-        ask(url, served.model, key_of(served.key_file), timeout_s)
+        ask(url, served.model, key_of(served.key_file), timeout_s, served.certificate)
     except NO_TOKEN as error:
         refused = isinstance(getattr(error, "reason", None) or error, ConnectionRefusedError)
         # the fabric may be closed to the login host; then what the job asked itself counts
@@ -224,7 +298,8 @@ def wait(served: Served, timeout_s: float) -> None:
             print(f"{PROGRESS}ready after {now - began:.0f} s: {text.split()[0]}", flush=True)
             return
         if verdict == "dead":
-            what = f"{text} before it was ready; the first error in {served.folder}/job-{job}.out:"
+            log = f"{job}.log" if served.units else f"job-{job}.out"
+            what = f"{text} before it was ready; the first error in {served.folder}/{log}:"
             sys.exit("\n".join([what, *cause_of(log_of(served.folder, job))]))
         missing_since = (missing_since or now) if verdict in ("none", "unknown") else None
         if missing_since and now - missing_since > NODE_PATIENCE_S:
@@ -245,7 +320,8 @@ def ask_self(served: Served, timeout_s: float) -> None:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         try:
-            tokens = ask(f"http://127.0.0.1:{served.port}", served.model, key_of(served.key_file), WAIT_TIMEOUT_S)
+            key = key_of(served.key_file)
+            tokens = ask(served.url("127.0.0.1"), served.model, key, WAIT_TIMEOUT_S, served.certificate)
         except NO_TOKEN:
             time.sleep(POLL_S)
             continue
@@ -257,4 +333,4 @@ def ask_self(served: Served, timeout_s: float) -> None:
 
 if __name__ == "__main__":
     modes = {"probe": probe, "wait": wait, "self": ask_self}
-    modes[sys.argv[1]](Served(*sys.argv[2:7]), float(sys.argv[7]))
+    modes[sys.argv[1]](Served(**json.loads(sys.argv[2])), float(sys.argv[3]))

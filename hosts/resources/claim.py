@@ -15,7 +15,7 @@ class Claim(Base):
 
     Otherwise one user's teardown would end another's service. `backend` is a hash of the Pulumi backend and project,
     `holder` the person and machine for messages; a claim of the same backend by another holder is ours as well and
-    stays as it is.
+    stays as it is. An `exclusive` claim (a GPU's) is refused while another stack holds the artifact, and names it.
     """
 
     kind: ClassVar[str] = "Claim"
@@ -24,6 +24,7 @@ class Claim(Base):
     stack: str
     backend: str
     holder: str
+    exclusive: bool = False
 
     @property
     def key(self) -> str:
@@ -36,10 +37,23 @@ class Claim(Base):
 
     def probe(self) -> str:
         path = quote(self.path)
-        return f"if [ -e {path} ]; then cat -- {path} || echo unreadable; else echo absent; fi"
+        others = (
+            f"find {quote(self.path.rpartition('/')[0])} -type f ! -name {quote(self.stack)} ! -name '*.new' "
+            "-printf 'held by %f\\n' 2>/dev/null | sort\n"
+        )
+        return (
+            f"{others if self.exclusive else ''}if [ -e {path} ]; then cat -- {path} || echo unreadable; "
+            "else echo absent; fi"
+        )
 
     def parse(self, out: str) -> Self | None:
         lines = out.splitlines()
+        held = [line.removeprefix("held by ") for line in lines if line.startswith("held by ")]
+        if held:
+            raise Unknown(
+                f"{self.artifact} is held by the stack {', '.join(held)}; take others (launcher.devices), or run: "
+                f"invoke teardown -s {held[0]}"
+            )
         if lines == ["absent"]:
             return None
         fields = dict(line.split("=", 1) for line in lines if "=" in line)

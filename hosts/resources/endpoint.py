@@ -1,5 +1,6 @@
 """A served model, ready when a chat completion comes back with tokens in it; waiting for that shows the phase."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -11,10 +12,10 @@ from hosts.state import Base
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Base):
-    """The endpoint of the stack's SLURM job, asked from the login host; the key is read from its file there.
+    """The endpoint of the stack's SLURM job or units, asked from the login host; the key is read from its file there.
 
     `state` is `ready`, or why not. `timeout_s` bounds the wait after the job has started to run, not its time in the
-    queue.
+    queue. `address` ("": that of the job's node), `certificate` and `units` are those of `hosts/programs/ready.py`.
     """
 
     kind: ClassVar[str] = "Endpoint"
@@ -24,6 +25,9 @@ class Endpoint(Base):
     port: str
     model: str
     api_key_file: str
+    address: str = ""
+    certificate: str = ""
+    units: tuple[str, ...] = ()
     timeout_s: str = "3600"
     fingerprint: str = ""
     """The job's that is waited for: another job is another endpoint, although it answers at the same place."""
@@ -34,7 +38,14 @@ class Endpoint(Base):
         return f"endpoint:{self.stack}"
 
     def _run(self, mode: str) -> str:
-        return run("ready", mode, self.stack, self.folder, self.port, self.model, self.api_key_file, self.timeout_s)
+        return run("ready", mode, self.served, self.timeout_s)
+
+    @property
+    def served(self) -> str:
+        """What the program is asked about, as it reads it."""
+        named = {"stack": self.stack, "folder": self.folder, "port": self.port, "model": self.model}
+        where = {"address": self.address, "certificate": self.certificate, "units": self.units}
+        return json.dumps({**named, "key_file": self.api_key_file, **where})
 
     def probe(self) -> str:
         return self._run("probe")

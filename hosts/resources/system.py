@@ -133,7 +133,8 @@ class Unit(Base):
     configuration differs from the wanted one whatever happened in between. `reads` goes further where the files are
     known: `SHA256  PATH` of each as it was at the process's start, so that a daemon that was restarted on a file edited
     by hand differs too, even after that file was put right. `before` is shell that runs while the unit is stopped for a
-    restart, `after` once it runs again; a failure of either is the step's.
+    restart, `after` once it runs again; a failure of either is the step's. `log` is the file that its process writes to,
+    where that is not the journal.
     """
 
     kind: ClassVar[str] = "Unit"
@@ -142,6 +143,7 @@ class Unit(Base):
     reads: tuple[str, ...] = ()
     before: str = ""
     after: str = ""
+    log: str = ""
     enabled: bool = True
     active: bool = True
 
@@ -221,11 +223,11 @@ class Unit(Base):
         if self.before:
             yield f"systemctl stop -- {name}"
             yield self.before
+        said = f"tail -n 12 -- {quote(self.log)}" if self.log else f"systemctl status --no-pager -n 12 -- {name}"
         yield (
             f"systemctl restart -- {name} || {{ journalctl -q -n 12 --no-pager -o cat -u {name}; exit 1; }}\n"
             # a daemon that forks and dies a moment later is the usual way in which a bad configuration shows
-            f"for _ in 1 2 3 4 5 6; do sleep 0.25; systemctl is-active --quiet -- {name} || "
-            f"{{ systemctl status --no-pager -n 12 -- {name}; exit 1; }}; done"
+            f"for _ in 1 2 3 4 5 6; do sleep 0.25; systemctl is-active --quiet -- {name} || {{ {said}; exit 1; }}; done"
         )
         if self.after:
             yield self.after

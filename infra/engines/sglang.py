@@ -54,6 +54,13 @@ ROUTER = "sglang-router"
 INIT_PORT, ROLE_PORT, BOOTSTRAP_PORT = 50000, 30000, 8998
 """The rendezvous of a group's nodes as in Kimi-K2's guide; and SGLang's own defaults of --port and of the KV transfer's
 --disaggregation-bootstrap-port (sglang/srt/server_args.py)."""
+HEALTH: Mapping[str, Argument] = {
+    "health-check-interval-secs": 3,
+    "health-check-timeout-secs": 2,
+    "health-failure-threshold": 2,
+    "health-success-threshold": 1,
+}
+"""A server that died is left out after some eight seconds; by the router's own defaults it takes minutes."""
 BOOTSTRAP = "disaggregation-bootstrap-port"
 DCP = "--dcp-size"
 
@@ -130,17 +137,18 @@ class Sglang:
         return Command(argv=tuple(argv), env=dict(d.env))
 
     def router(self, d: Deployment, place: Placement) -> Command | None:
-        """`launch_router` before the first node of each role; it runs where the first rank does."""
+        """`launch_router` before the first node of each server; it runs where the first rank does."""
         if d.router is None or not d.roles:
             return None
-        heads = {rank.role: rank for rank in place.ranks if rank.is_head}
+        heads = [rank for rank in place.ranks if rank.is_head]
         bootstrap = str(d.part("prefill").args.get(BOOTSTRAP, BOOTSTRAP_PORT))
         argv: list[Word] = ["python", "-m", "sglang_router.launch_router", "--pd-disaggregation"]
-        argv += ["--prefill", f"http://{heads['prefill'].head}:{ROLE_PORT}", bootstrap]
-        argv += ["--decode", f"http://{heads['decode'].head}:{ROLE_PORT}"]
+        for rank in heads:
+            argv += [f"--{rank.role}", f"http://{rank.head}:{ROLE_PORT}"]
+            argv += [bootstrap] if rank.role == "prefill" else []
         argv += ["--host", d.listen[0], "--port", str(d.listen[1])]
         if d.router.release in flag_table.releases(ROUTER):
-            argv += rendered(flag_table.load(ROUTER, d.router.release), d.router.args)
+            argv += rendered(flag_table.load(ROUTER, d.router.release), {**HEALTH, **d.router.args})
         return Command(argv=tuple(argv))
 
 

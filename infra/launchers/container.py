@@ -1,31 +1,74 @@
-"""An engine's process in a Podman container of the deployment's image, as a command."""
+"""An engine's process in a rootless Podman container of the deployment's image, as a command."""
 
+from dataclasses import replace
+
+from hosts.fleet import Gpus
+from hosts.shell import quote
 from infra import paths, runtime
-from infra.command import Command, Word
+from infra.command import Command, Var, Word
 from infra.deployment import Deployment
-from infra.placement import Rank
+from infra.placement import Placement
+
+GIVEN = Var("GPU_DEVICES", words=True)
+"""The options for the GPUs that SLURM gave a job's step; its supervisor sets it."""
 
 
-def name(d: Deployment, rank: Rank) -> str:
-    """The container's name, by stack, role and rank."""
-    return "-".join(filter(None, ("slipway", d.stack, rank.role, str(rank.index))))
+def name(d: Deployment, process: str) -> str:
+    """The name of a process's container."""
+    return f"slipway-{d.stack}.{process}"
 
 
-def run(d: Deployment, rank: Rank, command: Command, *, gpus: int, mark: str = "") -> Command:
-    """`podman run` of a command: its variables, the node's first `gpus` GPUs, storage read-only but for caches."""
-    argv: list[Word] = ["podman", "run", "--rm", "--name", name(d, rank), "--label", f"slipway={d.stack}"]
-    argv += ["--network", "host", "--shm-size", d.launcher.shm.lower().removesuffix("i") or "64g"]
-    argv += ["--cap-add", "IPC_LOCK", "--ulimit", "memlock=-1:-1", "--ulimit", "stack=67108864:67108864"]
-    for gpu in range(gpus):
-        argv += ["--device", f"nvidia.com/gpu={gpu}"]
-    if rank.nodes > 1:
+def device(d: Deployment, gpus: Gpus) -> str:
+    """What `--device` takes before a GPU's number: a name of NVIDIA's CDI file, or a stand-in's device file."""
+    return gpus.device if d.fleet.stand_in else "nvidia.com/gpu="
+
+
+def run(d: Deployment, place: Placement, process: str, command: Command, temporary: str) -> Command:
+    """`podman run` of a command: the network of the host, storage read-only but for caches, all of the node's GPUs.
+
+    Its processes stay in the control group of the unit or job (`--cgroups=disabled`), and end with it.
+    """
+    argv: list[Word] = ["podman", "run", "--rm", "--name", name(d, process), "--label", f"slipway={d.stack}"]
+    argv += ["--cgroups=disabled", "--network", "host", "--ulimit", "host", "--cap-add", "IPC_LOCK"]
+    argv += ["--shm-size", d.launcher.shm.lower().removesuffix("i") or "64g"]
+    if d.fleet.slurm == "none":
+        gpus = d.fleet.host(place.ranks[0].host).gpus
+        assert gpus is not None
+        taken = sorted({gpu for rank in place.ranks for gpu in rank.gpus})
+        for gpu in taken:
+            argv += ["--device", f"{device(d, gpus)}{gpu}"]
+    else:
+        argv += [GIVEN]
+    if place.nodes > 1 and not d.fleet.stand_in:
         argv += ["--device", "/dev/infiniband"]
     storage = d.fleet.storage.path
     written = (paths.cache(d), *((paths.outputs(d),) if any(role.name == "trainer" for role in d.roles) else ()))
     argv += ["--volume", f"{storage}:{storage}:ro"]
-    for folder in written:
+    for folder in (*written, temporary):
         argv += ["--volume", f"{folder}:{folder}"]
-    env = {**runtime.environment(d, mark), **command.env}
+    env = {**runtime.environment(d, ""), "TMPDIR": temporary, **command.env}
+    argv += ["--env", f"HOME={env.pop('HOME')}"]  # Podman itself has the user's
     for variable in sorted((*env, *command.secrets)):
         argv += ["--env", variable]  # values come from the script's own environment, so that none stands in an argv
     return Command(argv=(*argv, d.image, *command.argv), env=command.env, secrets=command.secrets)
+
+
+def check(d: Deployment) -> str:
+    """Shell that ends a process whose image is not on its node; where the nodes are somebody else's, it is pulled."""
+    image = quote(d.image)
+    if d.fleet.slurm == "existing":
+        return f"podman image exists {image} || podman pull --quiet {image}"
+    return (
+        f"podman image exists {image} || {{\n"
+        f'  echo "slipway: error: the image {d.image} is not on $(hostname); run pulumi up, which brings it there"\n'
+        "  exit 1\n"
+        "}"
+    )
+
+
+def enter(d: Deployment, process: str, command: Command) -> Command:
+    """`podman exec` of a command in the container of another process of the same host."""
+    argv: list[Word] = ["podman", "exec"]
+    for variable in sorted((*command.env, *command.secrets)):
+        argv += ["--env", variable]
+    return replace(command, argv=(*argv, name(d, process), *command.argv))

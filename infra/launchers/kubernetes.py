@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from hosts.problem import Problem
+from hosts.resources.endpoint import Endpoint
+from hosts.state import fingerprint
 from infra import runtime
 from infra.command import Command
 from infra.deployment import Deployment
 from infra.launchers import unbuilt
-from infra.launchers.script import marked, typed
+from infra.launchers.process import typed
 from infra.placement import Placement
 from infra.protocols import Engine, Rendezvous
 from infra.sizes import kubernetes_gib
@@ -51,6 +53,10 @@ class Kubernetes(unbuilt.Unbuilt):
             why = "what lies in it counts as the pod's memory"
             yield _problem("$.launcher.shm", d.launcher.shm, f"less than mem, {d.launcher.mem}", why=why)
 
+    def endpoint(self, d: Deployment, place: Placement, engine: Engine) -> Endpoint:  # noqa: ARG002
+        """Nowhere yet."""
+        return Endpoint(stack=d.stack, folder="", port=str(d.port), model=d.served_name, api_key_file="")
+
     def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:
         """The engine's own."""
         return tuple(engine.command(d, rank) for rank in place.ranks)
@@ -70,7 +76,7 @@ def pod(d: Deployment, place: Placement, engine: Engine) -> dict[str, object]:
     """The manifest of the pod; requests equal limits, so that it is the last to be evicted."""
     assert d.fleet.kubernetes is not None
     command = engine.command(d, place.ranks[0])
-    mark = marked(d, [command], {})
+    mark = fingerprint(command.line(), d.image, *d.model.files)
     env = {**runtime.environment(d, mark), **{name: str(value) for name, value in command.env.items()}}
     limits = {"cpu": str(d.launcher.cpus), "memory": d.launcher.mem, "nvidia.com/gpu": str(place.gpus_per_node)}
     mounts = [{"name": "storage", "mountPath": d.fleet.storage.path}, {"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108

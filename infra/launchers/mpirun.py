@@ -1,39 +1,38 @@
-"""mpirun: containers of one image on all nodes, an SSH mesh between them, and one MPI rank a GPU."""
+"""mpirun: sshd on all nodes, in containers of one image or bare, a mesh of keys between them, one MPI rank a GPU."""
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
 from infra import paths, runtime
 from infra.command import Command, Word
 from infra.deployment import Deployment
-from infra.launchers import container, unbuilt
-from infra.launchers.script import marked, script, title
+from infra.launchers import container, gateway
+from infra.launchers.owned import OPTIONS, Owned
+from infra.launchers.process import Process, caches, check_port, check_weights, title
 from infra.placement import Placement
 from infra.protocols import Engine, Rendezvous
 
 MESH_PORT = 2233
 """The port of the sshd in the containers, as Kimi-K2's guide has it."""
+MESH, CONF = "mesh", "mesh.json"
+"""The process whose folder holds a node's keys, and what `hosts/programs/mesh.py` reads."""
 
 
-class Mpirun(unbuilt.Unbuilt):
+class Mpirun(Owned):
     """The launcher `mpirun`."""
 
     name: ClassVar[str] = "mpirun"
     offers: ClassVar[frozenset[Rendezvous]] = frozenset({"mpi"})
-    options: ClassVar[tuple[str, ...]] = ("nodelist", "gpus", "port", "shm")
+    options: ClassVar[tuple[str, ...]] = (*OPTIONS, "port")
+    programs: ClassVar[tuple[str, ...]] = ("mesh", "mpirun")
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
-        """It starts nothing yet; it needs an image, and a port of the mesh that is not the endpoint's."""
-        yield from unbuilt.warning(self.name)
-        if not d.image:
-            yield Problem(
-                where="$.image",
-                rule="launcher",
-                found="nothing",
-                wanted="a container image by digest, with the engine, Open MPI and sshd in it",
-                why="mpirun reaches the other nodes through sshd in their containers",
-            )
+        """A port of the mesh that is not the endpoint's, and the interface that it is bound to on every node."""
+        yield from self.owner_problems(d)
+        yield from gateway.problems(d, {d.launcher.port or MESH_PORT: "the mesh's sshd"})
         if (d.launcher.port or MESH_PORT) == d.port:
             yield Problem(
                 where="$.launcher.port",
@@ -53,25 +52,101 @@ class Mpirun(unbuilt.Unbuilt):
         line = mpirun(d, place, Command(argv=first.argv, env=d.env))
         return ((place.ranks[0].host, line.line()),)
 
-    def files(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:
-        """The engine's YAML, a script a node that keeps its container, and the one that starts all ranks."""
-        made = dict(engine.files(d))
-        command = engine.command(d, place.ranks[0])
-        mark = marked(d, [command], made)
-        hosts = {rank.host: rank for rank in reversed(place.ranks)}
-        for host, rank in sorted(hosts.items()):
-            sshd = Command(argv=("/usr/sbin/sshd", "-D", "-e", "-f", f"{paths.job_folder(d)}/sshd_config"))
-            kept = container.run(d, rank, sshd, gpus=place.gpus_per_node, mark=mark)
-            made[f"{host}/container.sh"] = script(d, title(d, f"the container on {host}"), kept, mark)
-        env = {**runtime.environment(d, mark), **command.env}
-        inside = mpirun(d, place, Command(argv=command.argv, env=env))
-        entered = Command(argv=("podman", "exec", container.name(d, place.ranks[0]), *inside.argv), env=inside.env)
-        made[f"{place.ranks[0].host}/mpirun.sh"] = script(d, title(d, "all ranks"), entered, mark)
-        return made
+    def texts(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:
+        """The engine's YAML, and who is in the mesh."""
+        return {**engine.files(d), CONF: json.dumps(mesh(d, place), indent=2) + "\n"}
+
+    def processes(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Process, ...]:
+        """sshd and what keeps its keys on each node, and on the first one mpirun, once all nodes reach each other."""
+        listed: list[Process] = []
+        for host in dict.fromkeys(rank.host for rank in place.ranks):
+            listed += [_sshd(d, place, host), _keeper(d, host)]
+        return (*listed, _mpirun(d, place, engine))
+
+
+def mesh(d: Deployment, place: Placement) -> dict[str, object]:
+    """What `hosts/programs/mesh.py` is told: the nodes in the order of ranks, and the way into their containers."""
+    counts: dict[str, int] = {}
+    for rank in place.ranks:
+        counts[rank.host] = counts.get(rank.host, 0) + 1
+    hosts = [d.fleet.host(name) for name in counts]
+    enter = container.enter(d, MESH, Command(argv=())).argv if d.image else ()
+    return {
+        "stack": d.stack,
+        "folder": paths.job_folder(d),
+        "port": d.launcher.port or MESH_PORT,
+        "user": "root" if d.image else paths.run_user(d.fleet),  # root of its own user namespace, nobody outside
+        "hosts": [
+            {"name": host.name, "address": host.address, "interface": host.interface, "gpus": counts[host.name]}
+            for host in hosts
+        ],
+        "enter": {host.name: list(enter) for host in hosts},
+    }
+
+
+def _program(d: Deployment, program: str, mode: str, host: str, *words: Word) -> Command:
+    folder = paths.job_folder(d)
+    argv = ("python3", "-I", f"{folder}/{program}.py", mode, f"{folder}/{CONF}", host, _private(d), *words)
+    return Command(argv=argv)
+
+
+def _private(d: Deployment) -> str:
+    """The folder of a node's keys."""
+    return f"{paths.temporary(d)}{MESH}"
+
+
+def _sshd(d: Deployment, place: Placement, host: str) -> Process:
+    """Makes the node's keys, waits for the others', and becomes its sshd."""
+    process = Process(
+        host=host,
+        name=MESH,
+        what=title(d, f"sshd on {host}"),
+        command=_program(d, "mesh", "serve", host),
+        before="\n".join(
+            (
+                *([container.check(d)] if d.image else []),
+                caches(d),
+                check_weights(d),
+                _program(d, "mesh", "keys", host).line(),
+            )
+        ),
+        reads=(CONF,),
+        devices=next(rank.gpus for rank in place.ranks if rank.host == host),
+        contained=bool(d.image),
+    )
+    if not d.image:
+        return process
+    return replace(process, command=container.run(d, place, MESH, process.command, _private(d)))
+
+
+def _keeper(d: Deployment, host: str) -> Process:
+    """Follows the peers' keys, and changes its own on request."""
+    command = _program(d, "mesh", "keep", host)
+    what = title(d, f"the mesh's keys on {host}")
+    return Process(host=host, name="keeper", what=what, command=command, reads=(CONF,), contained=bool(d.image))
+
+
+def _mpirun(d: Deployment, place: Placement, engine: Engine) -> Process:
+    """Proves the mesh and the ranks' placement, then becomes the engine's mpirun."""
+    head, command = place.ranks[0].host, engine.command(d, place.ranks[0])
+    common = runtime.environment(d, "")
+    given = sorted({*common, *command.env, *command.secrets} - {"HOME"})
+    # sshd sets the home of its user, and each node has a temporary folder of its own
+    own = ("env", f"HOME={common['HOME']}", f"TMPDIR={_private(d)}")
+    run = _program(d, "mpirun", "run", head, *(word for name in given for word in ("-x", name)), "--", *own)
+    return Process(
+        host=head,
+        name="mpirun",
+        what=title(d, "all ranks"),
+        command=replace(run, argv=(*run.argv, *command.argv), env=command.env, secrets=command.secrets),
+        before=check_port(d.listen[1]),
+        reads=(CONF, *engine.files(d)),
+        contained=bool(d.image),
+    )
 
 
 def mpirun(d: Deployment, place: Placement, command: Command) -> Command:
-    """`mpirun` of a command: as many ranks as GPUs, each variable named, the mesh's own port."""
+    """The line of Kimi-K2's guide: as many ranks as GPUs, each variable named, the mesh's own port."""
     hosts: dict[str, int] = {}
     for rank in place.ranks:
         address = str(rank.address)

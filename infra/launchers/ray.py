@@ -1,6 +1,6 @@
 """Ray: a private cluster of the stack's own, one node a host, and the engine as its driver on the head."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
@@ -8,25 +8,53 @@ from hosts.problem import Problem
 from infra import paths
 from infra.command import Command, Word, at_port
 from infra.deployment import Deployment
-from infra.launchers import container, unbuilt
-from infra.launchers.script import marked, script, title, typed, unit
+from infra.launchers import container, gateway
+from infra.launchers.owned import OPTIONS, Owned
+from infra.launchers.process import Process, caches, check_port, check_weights, title, typed
 from infra.placement import Placement, Rank
 from infra.protocols import Engine, Rendezvous
 
 PORT = 6380
 """Not Ray's own 6379, where somebody else's cluster (or a Redis) may be; TorchSpec's scripts take this one too."""
+NODE_PORTS = {
+    "node-manager-port": 1,
+    "object-manager-port": 2,
+    "runtime-env-agent-port": 3,
+    "dashboard-agent-grpc-port": 4,
+    "dashboard-agent-listen-port": 5,
+    "metrics-export-port": 6,
+    "min-worker-port": 20,
+    "max-worker-port": 99,
+}
+"""The ports of every node of the cluster, above the head's."""
+AUTOSCALER, CLIENT = 7, 8
+"""Two more of the head's, which otherwise are 44217 and 10001 for every cluster."""
+PORTS = 100
+"""How many ports a cluster takes, from the head's own upward."""
+OBJECT_STORE_BYTES = 2 << 30
+"""Ray would take 30 % of the memory; what engines pass through it is small."""
+DETECTION = {
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+}
+"""A dead node is known after 3 s, one that is silent after 9 s, and not after a minute."""
+TOKEN = "ray-token"  # noqa: S105 - a file's name
+"""The file of the cluster's token in the job's folder."""
 
 
-class Ray(unbuilt.Unbuilt):
+class Ray(Owned):
     """The launcher `ray`."""
 
     name: ClassVar[str] = "ray"
     offers: ClassVar[frozenset[Rendezvous]] = frozenset({"ray"})
-    options: ClassVar[tuple[str, ...]] = ("nodelist", "gpus", "port", "shm")
+    options: ClassVar[tuple[str, ...]] = (*OPTIONS, "port")
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
-        """It starts nothing yet; its port is not the endpoint's, and the environment holds Ray."""
-        yield from unbuilt.warning(self.name)
+        """Its port is not the endpoint's, and the environment holds Ray."""
+        yield from self.owner_problems(d)
+        yield from gateway.problems(d, {d.launcher.port or PORT: "Ray's head"})
         if (d.launcher.port or PORT) == d.port:
             yield Problem(
                 where="$.launcher.port",
@@ -60,38 +88,82 @@ class Ray(unbuilt.Unbuilt):
         shown = Command(argv=driver.argv, env={**d.env, "RAY_ADDRESS": driver.env["RAY_ADDRESS"]})
         return (*((rank.host, typed(d, node(d, place, rank), rank)) for rank in place.ranks), (head.host, shown.line()))
 
-    def files(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:
-        """A script and a unit for each node of the cluster, and for the driver."""
-        made = dict(engine.files(d))
-        driver = self.commands(d, place, engine)[0]
-        nodes = [node(d, place, rank) for rank in place.ranks]
-        mark = marked(d, [driver, *nodes], made)
-        for rank, command in zip(place.ranks, nodes, strict=True):
-            made |= _pair(d, place, rank, "ray", what=title(d, "Ray"), command=command, mark=mark)
-        what = title(d, "the driver")
-        return made | _pair(d, place, place.ranks[0], "driver", what=what, command=driver, mark=mark)
+    def processes(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Process, ...]:
+        """A node of the cluster on each host, and the driver on the head, which waits for all of them."""
+        nodes = [_node(d, place, rank) for rank in place.ranks]
+        return (*nodes, _driver(d, place, self.commands(d, place, engine)[0], engine))
+
+
+def _node(d: Deployment, place: Placement, rank: Rank) -> Process:
+    """Ray on one host, with what computes there below it."""
+    process = Process(
+        host=rank.host,
+        name="ray",
+        what=title(d, "Ray"),
+        command=node(d, place, rank),
+        before="\n".join((*([container.check(d)] if d.image else []), caches(d), check_weights(d))),
+        devices=rank.gpus,
+        contained=bool(d.image),
+    )
+    if not d.image:
+        return process
+    return replace(process, command=container.run(d, place, "ray", process.command, process.temporary(d)))
+
+
+def _driver(d: Deployment, place: Placement, command: Command, engine: Engine) -> Process:
+    """The engine on the head."""
+    process = Process(
+        host=place.ranks[0].host,
+        name="driver",
+        what=title(d, "the driver"),
+        command=command,
+        before=check_port(d.listen[1]),
+        reads=tuple(engine.files(d)),
+        contained=bool(d.image),
+    )
+    return replace(process, command=container.enter(d, "ray", command)) if d.image else process
 
 
 def node(d: Deployment, place: Placement, rank: Rank) -> Command:
-    """`ray start` of one node: the first rank's is the head; each says its own address, and none joins another's."""
+    """`ray start` of one node: the first rank's is the head; each says its own address, and none joins another's.
+
+    No port is left to chance, so that two clusters on the same nodes never meet.
+    """
     port, head = d.launcher.port or PORT, place.ranks[0]
     argv: list[Word] = ["ray", "start"]
     if rank is head:
         argv += ["--head", "--port", str(port), "--include-dashboard", "false"]
+        argv += ["--ray-client-server-port", str(port + CLIENT)]
     else:
         argv += ["--address", at_port(head.head, port)]
-    argv += ["--node-ip-address", rank.address, "--num-gpus", str(place.gpus_per_node)]
-    if rank is head:
-        argv += ["--temp-dir", f"{paths.temporary(d)}ray"]  # workers take it from the head
-    return Command(argv=(*argv, "--disable-usage-stats", "--block"), env=dict(d.part(rank.role).env))
-
-
-def _pair(
-    d: Deployment, place: Placement, rank: Rank, word: str, *, what: str, command: Command, mark: str
-) -> dict[str, str]:
-    named = replace(rank, index=word, role="")
-    runs = container.run(d, named, command, gpus=place.gpus_per_node, mark=mark) if d.image else command
-    return {
-        f"{rank.host}/{word}.sh": script(d, what, runs, mark),
-        f"{rank.host}/slipway-{d.stack}-{word}.service": unit(d, what, d.fleet.host(rank.host), f"{word}.sh", mark),
+    argv += ["--node-ip-address", rank.address]
+    for option, offset in NODE_PORTS.items():
+        argv += [f"--{option}", str(port + offset)]
+    argv += ["--num-cpus", str(2 * place.gpus_per_node + 4), "--num-gpus", str(place.gpus_per_node)]
+    argv += ["--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", f"{paths.temporary(d)}ray"]
+    env: dict[str, Word] = {
+        **_interface(d, rank),
+        **d.part(
+            rank.role
+        ).env,  # Ray gives its own environment to what it starts; vLLM's driver only adds VLLM_ and NCCL_
+        **security(d),
+        **({"AUTOSCALER_METRIC_PORT": str(port + AUTOSCALER), **DETECTION} if rank is head else {}),
+        "RAY_memory_monitor_refresh_ms": "0",  # a lost rank ends the engine; limits are the owner's
+        "VLLM_HOST_IP": rank.address,  # by which vLLM tells nodes apart, and sorts their ranks
     }
+    return Command(argv=(*argv, "--disable-usage-stats", "--block"), env=env)
+
+
+def security(d: Deployment) -> dict[str, str]:
+    """What a node, a driver and whoever asks the cluster needs: without the token each is refused."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": f"{paths.job_folder(d)}/{TOKEN}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+def _interface(d: Deployment, rank: Rank) -> dict[str, Word]:
+    """The declared interface of the node: a host's name may resolve to loopback, which gloo would then take."""
+    name = d.fleet.host(rank.host).interface
+    return dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"), name) if name else {}

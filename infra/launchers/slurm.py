@@ -1,6 +1,6 @@
 """SLURM: one sbatch script on the login host, submitted once; the job owns its processes' life."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -44,13 +44,7 @@ class Slurm:
                 wanted="a fleet with SLURM",
                 fix="set `slurm: ours` or `slurm: existing` in its file",
             )
-        if d.fleet.slurm == "ours" and d.launcher.partition != d.fleet.partition:
-            yield Problem(
-                where="$.launcher.partition",
-                rule="launcher",
-                found=d.launcher.partition,
-                wanted=f"{d.fleet.partition}, the partition of the fleet {d.fleet.name}",
-            )
+        yield from partition_problems(d)
         if not d.fleet.storage.shared:
             yield Problem(
                 where="$.fleet",
@@ -76,7 +70,7 @@ class Slurm:
                 why="its job runs the engine from an environment on storage",
                 fix="use the launcher mpirun or systemd for an image",
             )
-        yield from _limit_problems(d)
+        yield from limit_problems(d)
 
     def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:
         """The engine's own, each."""
@@ -90,6 +84,10 @@ class Slurm:
     def files(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:
         """The job's script."""
         return {"job.sbatch": script(d, place, engine, self._mark(d, place, engine, ""))}
+
+    def endpoint(self, d: Deployment, place: Placement, engine: Engine) -> Endpoint:  # noqa: ARG002
+        """On the job's own node."""
+        return endpoint(d)
 
     def _mark(self, d: Deployment, place: Placement, engine: Engine, key: str) -> str:
         """The fingerprint of what the job is started from."""
@@ -118,16 +116,19 @@ class Slurm:
                 completions=COMPLETIONS if d.fleet.slurm == "ours" else "",
             ),
         )
-        endpoint = Endpoint(
-            stack=d.stack,
-            folder=folder,
-            port=str(d.port),
-            model=d.served_name,
-            api_key_file=paths.api_key(d),
-            fingerprint=mark,
-        )
-        login = d.fleet.login.name
-        return Stage(name="launch", hosts={login: launch}), Stage(name="ready", hosts={login: (endpoint,)}, lock=False)
+        login, ready = d.fleet.login.name, replace(endpoint(d), fingerprint=mark)
+        return Stage(name="launch", hosts={login: launch}), Stage(name="ready", hosts={login: (ready,)}, lock=False)
+
+
+def endpoint(d: Deployment) -> Endpoint:
+    """Where the job answers: on its own node, whichever that is."""
+    return Endpoint(
+        stack=d.stack,
+        folder=paths.job_folder(d),
+        port=str(d.port),
+        model=d.served_name,
+        api_key_file=paths.api_key(d),
+    )
 
 
 def _manifest(d: Deployment) -> str:
@@ -146,8 +147,8 @@ def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
         stack=d.stack,
         title=f"{d.stack}: {d.model.name} by {d.engine} {d.release} on {d.fleet.name}",
         engine=d.engine,
-        options=tuple(_options(d, place)),
-        srun_options=" ".join(_srun_options(d, len(place.ranks))),
+        options=tuple(options(d, nodes=len(place.ranks), gpus=place.gpus_per_node, nodelist=d.launcher.nodelist)),
+        srun_options=" ".join(srun_options(d, len(place.ranks))),
         exports=Command(argv=(), env={**runtime.environment(d, mark), "SLURM_EXPORT_ENV": "ALL"}).assignments(),
         folder=paths.job_folder(d),
         storage=d.fleet.storage.path,
@@ -158,7 +159,7 @@ def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
         model=weights.path,
         weights_record=weights.record,
         port=str(d.port),
-        served_name=quote(d.served_name),
+        served=quote(endpoint(d).served),
         temporary=paths.temporary(d),
         nodes=len(place.ranks),
         variables=head.assignments(),
@@ -168,20 +169,22 @@ def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
     )
 
 
-def _options(d: Deployment, place: Placement) -> Iterator[str]:
-    """The `#SBATCH` lines; name and comment stand on sbatch's command line, where the tag is made."""
+def options(d: Deployment, *, nodes: int, gpus: int, nodelist: Sequence[str]) -> Iterator[str]:
+    """The `#SBATCH` lines of a job with so many GPUs a node.
+
+    Name and comment stand on sbatch's command line, where the tag is made."""
     config = d.launcher
     given = {
         "partition": config.partition,
         "account": config.account,
         "qos": config.qos,
         "constraint": config.constraint,
-        "nodelist": ",".join(config.nodelist),
+        "nodelist": ",".join(nodelist),
         "time": config.time,
-        "nodes": str(len(place.ranks)),
+        "nodes": str(nodes),
         "ntasks-per-node": "1",
         "cpus-per-task": str(config.cpus or ""),
-        "gres": f"gpu:{place.gpus_per_node}",
+        "gres": f"gpu:{gpus}",
         "mem": config.mem,
         "output": f"{paths.job_folder(d)}/job-%j.out",
         "open-mode": "append",
@@ -191,7 +194,8 @@ def _options(d: Deployment, place: Placement) -> Iterator[str]:
     yield "--no-requeue"
 
 
-def _srun_options(d: Deployment, nodes: int) -> Iterator[str]:
+def srun_options(d: Deployment, nodes: int) -> Iterator[str]:
+    """Of the step that is on all nodes, once each."""
     yield from (f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1")
     if d.launcher.cpus:
         yield f"--cpus-per-task={d.launcher.cpus}"  # since 22.05 a step no longer takes it over from its job
@@ -205,7 +209,18 @@ def _secrets(d: Deployment, command: Command) -> Iterator[dict[str, str]]:
     yield from ({"variable": variable, "file": files[name]} for variable, name in sorted(command.secrets.items()))
 
 
-def _limit_problems(d: Deployment) -> Iterator[Problem]:
+def partition_problems(d: Deployment) -> Iterator[Problem]:
+    """A cluster of ours has one partition."""
+    if d.fleet.slurm == "ours" and d.launcher.partition != d.fleet.partition:
+        yield Problem(
+            where="$.launcher.partition",
+            rule="launcher",
+            found=d.launcher.partition,
+            wanted=f"{d.fleet.partition}, the partition of the fleet {d.fleet.name}",
+        )
+
+
+def limit_problems(d: Deployment) -> Iterator[Problem]:
     """What the queue would never start: more than its partition, QOS or account gives, as the fleet's file has it."""
     limits, nodes = d.fleet.limits, placed(d)
     if limits is None:

@@ -58,6 +58,8 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
     tagged = f"grep -lszxF -- {tag}"  # lists the /proc/PID/environ that it is given
     temporary = " ".join(f"{place}/slipway.{stack}.*" for place in ("/tmp", "/var/tmp"))  # noqa: S108 - only listed
     claimed = " ".join(f"{quote(place)}/claims/*/{quote(stack)}" for place in dict.fromkeys((root, folder)))
+    containers = f"-a --filter label=slipway={stack} --format '{{{{.ID}}}} {{{{.Names}}}} {{{{.Status}}}}' 2>/dev/null"
+    user = paths.run_user(fleet) or "$(id -un)"
     looks = {
         "processes": (
             f"{tagged} /proc/[0-9]*/environ | while IFS=/ read -r _ _ p _; do "
@@ -75,8 +77,10 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
             'echo "$unit $rest" | cut -c1-120; fi; done'
         ),
         "containers": (
-            f"for c in podman docker; do if command -v $c >/dev/null; then $c ps -a --filter label=slipway={stack} "
-            "--format '{{.ID}} {{.Names}} {{.Status}}' 2>/dev/null; fi; done; true"
+            f"for c in podman docker; do if command -v $c >/dev/null; then $c ps {containers}; fi; done\n"
+            # each user has containers of his own
+            f"cd /; [ ! -d ~{user}/.local/share/containers ] || [ $(id -un) = {user} ] || "
+            f"runuser -u {user} -- podman ps {containers}; true"
         ),
         "temporary folders": f"ls -d {temporary} 2>/dev/null; true",
         "shared memory": _shared_memory(stack, paths.service_user(fleet)),

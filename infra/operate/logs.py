@@ -14,7 +14,7 @@ HEARTBEAT_S = 10
 
 def logs(d: Deployment, connect: Connect, lines: int) -> str:
     """The last lines of the newest job's log. Raises Failed where there is none."""
-    out = ask(d.fleet, connect, f"{_newest(d)} && tail -n {lines} -- \"$log\" || echo '{PROGRESS}none'")[0]
+    out = ask(d.fleet, connect, f"{_newest(d)} && tail -n {lines} -- $log || echo '{PROGRESS}none'")[0]
     if not out.strip():
         raise Failed(
             f"{d.stack} has no job log under {paths.job_folder(d)}; was it ever up? `invoke status -s {d.stack}`"
@@ -26,7 +26,7 @@ def follow(d: Deployment, connect: Connect, lines: int, show: Callable[[str], No
     """Passes each line on as it is written, from the last `lines` on; ends with the connection or with Cancelled."""
     script = (
         f"{_newest(d)} || exit 0\n"
-        f"tail -n {lines} -F -- \"$log\" 2>/dev/null > >(exec sed -u 's/^/{PROGRESS}/; s/$/ /') & tail=$!\n"
+        f"tail -n {lines} -F -- $log 2>/dev/null > >(exec sed -u 's/^/{PROGRESS}/; s/$/ /') & tail=$!\n"
         "trap 'kill $tail 2>/dev/null' EXIT; trap '' PIPE\n"
         # a silent log must not look like a dead link, nor may its reader outlive ours
         f"while sleep {HEARTBEAT_S} && kill -0 $tail; do printf '{PROGRESS}\\n' || exit; done 2>/dev/null\n"
@@ -35,4 +35,9 @@ def follow(d: Deployment, connect: Connect, lines: int, show: Callable[[str], No
 
 
 def _newest(d: Deployment) -> str:
-    return f'log=$(ls -t -- {quote(paths.job_folder(d))}/job-*.out 2>/dev/null | head -n 1); [ -n "$log" ]'
+    """Shell that sets `log` to the newest job's, or to those of all units, whose paths have no blanks."""
+    folder = quote(paths.job_folder(d))
+    return (
+        f"log=$(ls -t -- {folder}/job-*.out 2>/dev/null | head -n 1); "
+        f'[ -n "$log" ] || log=$(ls -- {folder}/*/*.log 2>/dev/null); [ -n "$log" ]'
+    )

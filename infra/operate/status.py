@@ -9,7 +9,10 @@ from hosts.resources.endpoint import Endpoint
 from hosts.shell import quote
 from infra import paths
 from infra.deployment import Deployment
+from infra.engines import ENGINES
+from infra.launchers import LAUNCHERS
 from infra.operate.job import Job, ask, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
+from infra.operate.units import runs, runs_probe, units
 from infra.placement import place
 
 
@@ -48,9 +51,11 @@ class Status:
         lines = [f"{self.stack}: {self.state}" + (f" ({self.why})" if self.why else "")]
         if self.endpoint:
             lines.append(f"  endpoint   {self.endpoint}  (model {self.model})")
+        shown = self.jobs[-5:] if all(job.id.isdigit() for job in self.jobs) else self.jobs
         lines += [
-            f"  job {job.id:6} {job.state:10} {job.node or '-':12} {job.gpus} GPU(s), {job.seconds / 3600:.2f} h"
-            for job in self.jobs[-5:]
+            f"  {'job ' * job.id.isdigit()}{job.id:6} {job.state:10} {job.node or '-':12} {job.gpus} GPU(s), "
+            f"{job.seconds / 3600:.2f} h"
+            for job in shown
         ]
         lines += [f"  host {name:10} {state}" for name, state in self.hosts.items()]
         lines.append(f"  GPU-hours  {self.gpu_hours:.2f}" + (f", ends at {self.ends_at}" if self.ends_at else ""))
@@ -59,13 +64,7 @@ class Status:
 
 def endpoint_of(d: Deployment) -> Endpoint:
     """The endpoint as the launcher declares it."""
-    return Endpoint(
-        stack=d.stack,
-        folder=paths.job_folder(d),
-        port=str(d.port),
-        model=d.served_name,
-        api_key_file=paths.api_key(d),
-    )
+    return LAUNCHERS[d.launcher.name].endpoint(d, place(d), ENGINES[d.engine])
 
 
 def status(d: Deployment, connect: Connect) -> Status:
@@ -84,6 +83,8 @@ def status(d: Deployment, connect: Connect) -> Status:
     endpoint = endpoint_of(d)
     claim, intent = quote(paths.fleet_claim(d)), quote(f"{paths.job_folder(d)}/intent")
     known = f"[ ! -e {claim} ] || echo claimed; [ ! -e {intent} ] || echo submitted"
+    if endpoint.units:
+        return _of_units(d, connect, empty, endpoint, known)
     try:
         live_out, ended_out, claimed, ready = ask(
             d.fleet, connect, live_probe(d.stack), ended_probe(d.stack, paths.fleet_claim(d)), known, endpoint.probe()
@@ -107,6 +108,35 @@ def status(d: Deployment, connect: Connect) -> Status:
         gpu_hours=gpu_hours(jobs),
         ends_at=next((job.ends_at for job in live if job.ends_at), None),
         why=why,
+    )
+
+
+def _of_units(d: Deployment, connect: Connect, empty: Status, endpoint: Endpoint, known: str) -> Status:
+    """Of a stack whose processes systemd owns."""
+    found = units(d, connect)
+    try:
+        claimed, ready, ran = ask(d.fleet, connect, known, endpoint.probe(), runs_probe(d))
+    except SlipwayError as error:
+        return replace(empty, why=str(error).splitlines()[0])
+    observed = endpoint.observed(ready.strip().splitlines()[-1] if ready.strip() else "")
+    running = [row for row in found.rows if row.state == "active"]
+    lost = [name for name, state in empty.hosts.items() if state != "ok" and name not in found.unread]
+    if observed or (running and found.lost):
+        wrong = [*found.lost, *(f"{name} is not reachable" for name in lost)]
+        state, why = ("degraded", "; ".join(wrong)) if wrong else ("ready", "")
+    elif running:
+        state, why = "starting", "its processes run and give no token yet; `invoke logs -f` shows why"
+    elif found.rows:
+        state, why = "failed", f"{'; '.join(found.lost)}; `invoke logs` shows why, `pulumi up` starts them again"
+    else:
+        state, why = ("pending", "claimed, and nothing is started yet") if "claimed" in claimed else ("absent", "")
+    return replace(
+        empty,
+        state=state,
+        why=why,
+        endpoint=observed.get("endpoint"),
+        jobs=found.rows,
+        gpu_hours=gpu_hours(runs(ran)),
     )
 
 

@@ -13,8 +13,10 @@ from hosts.shell import quote
 from hosts.state import Resource, Stage
 from infra import paths
 from infra.deployment import Deployment
+from infra.launchers.owned import by_systemd
 from infra.operate.job import Job, ask, ask_host, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
 from infra.operate.status import known_gpus
+from infra.operate.units import runs, runs_probe
 from infra.placement import place
 
 
@@ -31,7 +33,7 @@ class Bill:
         """For people."""
         if self.unknown:
             return f"GPU-hours: not known ({self.unknown})"
-        line = f"GPU-hours: {self.hours:.2f} in {len(self.jobs)} job(s)"
+        line = f"GPU-hours: {self.hours:.2f} in {len(self.jobs)} run(s)"
         if self.price_per_gpu_hour:
             line += f", {self.hours * float(self.price_per_gpu_hour):.2f} at {self.price_per_gpu_hour} a GPU-hour"
         return line
@@ -48,6 +50,12 @@ class Bill:
 
 def bill(d: Deployment, connect: Connect) -> Bill:
     """Asked before the jobs are ended: SLURM knows a live job's GPUs, and the completion log the ended ones' times."""
+    if by_systemd(d):
+        try:
+            ran = runs(ask(d.fleet, connect, runs_probe(d))[0])
+        except SlipwayError as error:
+            return Bill(unknown=str(error).splitlines()[0])
+        return Bill(jobs=tuple(ran), hours=gpu_hours(ran), price_per_gpu_hour=d.fleet.price_per_gpu_hour)
     try:
         live, ended = ask(d.fleet, connect, live_probe(d.stack), ended_probe(d.stack, paths.fleet_claim(d)))
         running = [] if "squeue: command not found" in live else parse_live(live, d.stack)

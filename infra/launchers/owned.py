@@ -1,0 +1,175 @@
+"""What launchers share that list processes and leave their life to an owner: a SLURM job, or systemd's units."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from hosts.problem import Problem
+from hosts.resources.endpoint import Endpoint
+from hosts.resources.files import Directory, File, SecretFile
+from hosts.resources.programs import program
+from hosts.state import Resource, Stage, fingerprint
+from infra import paths
+from infra.deployment import Deployment
+from infra.launchers import gateway, job, units
+from infra.launchers.process import API_KEY, Process, check_port, mark, script, title
+from infra.placement import Placement
+from infra.protocols import Engine
+
+OPTIONS = (
+    "partition", "time", "account", "qos", "constraint", "nodelist", "mem", "cpus", "gpus", "devices", "shm",
+)  # fmt: skip
+"""What all of them use of `slipway:launcher`: a job's own keys where a job owns the processes, and the GPUs' numbers
+where none does."""
+PROGRAMS = ("ready", "weights")
+"""Programs of ours in every job's folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """The processes, the files, and the fingerprint of each process by its script."""
+
+    processes: tuple[Process, ...]
+    files: Mapping[str, str]
+    marks: Mapping[str, str]
+
+
+class Owned(ABC):
+    """A launcher whose processes a SLURM job owns on a fleet with SLURM, and systemd elsewhere."""
+
+    built: ClassVar[bool] = True
+    programs: ClassVar[tuple[str, ...]] = ()
+    """Programs of `hosts/programs` that its processes run, besides those that all need."""
+
+    @abstractmethod
+    def processes(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Process, ...]:
+        """What runs, in the order in which it is started on each host; what serves is the last on its host."""
+
+    def all_processes(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Process, ...]:
+        """Those, and the gateway before what asks for no key itself."""
+        listed = self.processes(d, place, engine)
+        return (*listed, _gateway(d, place)) if d.gated else listed
+
+    def texts(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:  # noqa: ARG002
+        """The files that the processes read, by name in the job's folder."""
+        return engine.files(d)
+
+    def files(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:
+        """The files that its processes read, their scripts, and what the owner reads."""
+        return self._made(d, place, engine, "").files
+
+    def _made(self, d: Deployment, place: Placement, engine: Engine, key: str) -> "_Made":
+        """All of it; `key` is the digest of the API key."""
+        texts = dict(self.texts(d, place, engine))
+        if d.gated:
+            texts[gateway.CONF] = gateway.conf(d)
+        listed = self.all_processes(d, place, engine)
+        owned = by_systemd(d)
+        started = {it.script: units.unit(d, it) if owned else "" for it in listed}
+        marks = {it.script: mark(d, it, texts, key, started[it.script]) for it in listed}
+        files = texts | {it.script: script(d, it, marks[it.script]) for it in listed}
+        if owned:
+            files |= {f"{it.host}/{units.name(d, it)}": started[it.script] for it in listed}
+        else:
+            files |= job.files(d, place, listed, files, _address(d, place))
+        return _Made(processes=listed, files=files, marks=marks)
+
+    def stages(
+        self, d: Deployment, place: Placement, engine: Engine, *, digests: Mapping[str, str]
+    ) -> tuple[Stage, ...]:
+        """`prepare` writes the job's folder, `launch` starts what is in it, `ready` waits for a token."""
+        key = digests.get(API_KEY, "")
+        made = self._made(d, place, engine, key)
+        login = d.fleet.login.name
+        in_folder = (*_folder(d, made.processes, key), *self._in_folder(d, made.files))
+        endpoint = replace(self.endpoint(d, place, engine), fingerprint=fingerprint(*made.files.values()))
+        ready = Stage(name="ready", hosts={login: (endpoint,)}, lock=False)
+        if by_systemd(d):
+            prepare = Stage(name="prepare", hosts={login: (*in_folder, units.helper(d))})
+            started = units.resources(d, made.processes, made.files, made.marks)
+            return prepare, Stage(name="launch", hosts=started), ready
+        return Stage(name="launch", hosts={login: (*in_folder, job.resource(d, made.files))}), ready
+
+    def _in_folder(self, d: Deployment, files: Mapping[str, str]) -> Iterator[Resource]:
+        folder, user = paths.job_folder(d), paths.run_user(d.fleet)
+        texts = {name: text for name, text in files.items() if not name.endswith(".service")}
+        texts |= {f"{name}.py": program(name) for name in (*PROGRAMS, *self.programs)}
+        texts["weights.manifest"] = "".join(f"{line}\n" for line in d.model.files)
+        for name, text in sorted(texts.items()):
+            yield File(path=f"{folder}/{name}", content=text, owner=user, group=user)
+
+    def endpoint(self, d: Deployment, place: Placement, engine: Engine) -> Endpoint:
+        """Where the stack answers: on the host of its first rank."""
+        listed = self.all_processes(d, place, engine)
+        return Endpoint(
+            stack=d.stack,
+            folder=paths.job_folder(d),
+            port=str(d.port),
+            model=d.served_name,
+            api_key_file=paths.api_key(d),
+            address=_address(d, place),
+            certificate=gateway.pinned(d) if d.endpoint.certificate else "",
+            units=tuple(f"{it.host}/{it.name}" for it in listed) if by_systemd(d) else (),
+        )
+
+    def owner_problems(self, d: Deployment) -> Iterator[Problem]:
+        """What every owner needs: storage that all nodes see, and hosts that are ours or SLURM's."""
+        if not d.fleet.storage.shared:
+            yield Problem(
+                where="$.fleet",
+                rule="launcher",
+                found=f"{d.fleet.name}, whose storage is not shared",
+                wanted="storage that all nodes see",
+                why="scripts, keys and logs of all nodes lie there",
+            )
+        if d.launcher.devices and not by_systemd(d):
+            yield Problem(
+                where="$.launcher.devices",
+                rule="launcher",
+                found=",".join(map(str, d.launcher.devices)),
+                wanted="nothing",
+                why="SLURM gives the GPUs out",
+                fix="use launcher.gpus",
+            )
+        if d.fleet.kubernetes:
+            yield Problem(
+                where="$.launcher.name",
+                rule="launcher",
+                found=f"{d.launcher.name} on the fleet {d.fleet.name}, whose nodes are somebody else's",
+                wanted="a fleet whose nodes we may log in to",
+                fix="use the launcher kubernetes",
+            )
+        if not by_systemd(d):
+            yield from job.problems(d)
+
+
+def _address(d: Deployment, place: Placement) -> str:
+    """Where the stack answers: on the host of its first rank, at all its addresses or at one."""
+    return d.endpoint.address or d.fleet.host(place.ranks[0].host).address
+
+
+def _gateway(d: Deployment, place: Placement) -> Process:
+    """What clients ask, on the host of the first rank."""
+    command, before = gateway.process(d)
+    return Process(
+        host=place.ranks[0].host,
+        name=gateway.NAME,
+        what=title(d, "the gateway"),
+        command=command,
+        before="\n".join((check_port(d.port), before)),
+        reads=(gateway.CONF,),
+    )
+
+
+def by_systemd(d: Deployment) -> bool:
+    """Whether systemd owns the processes: there is no SLURM whose GPUs they would take behind its back."""
+    return d.fleet.slurm == "none"
+
+
+def _folder(d: Deployment, processes: tuple[Process, ...], key: str) -> Iterator[Resource]:
+    folder, user = paths.job_folder(d), paths.run_user(d.fleet)
+    yield Directory(path=folder, mode="0750", owner=user, group=user, purge=True)
+    for host in dict.fromkeys(process.host for process in processes):
+        yield Directory(path=f"{folder}/{host}", mode="0750", owner=user, group=user, purge=True)
+    yield SecretFile(path=paths.api_key(d), secret=API_KEY, digest=key, mode="0600", owner=user, group=user)
