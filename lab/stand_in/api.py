@@ -172,8 +172,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def serve(engine: Engine, close: Callable[[], None] = lambda: None) -> NoReturn:
-    """Serve until SIGTERM or SIGINT, then `close` and exit 0."""
+def serve(engine: Engine, leave: Callable[[], None], close: Callable[[], None]) -> NoReturn:
+    """Serve until SIGTERM or SIGINT: then `leave` at once, and `close` after the last answer; exit status 0."""
     try:
         server = Server((engine.host, engine.port), Handler)
     except OSError as error:
@@ -182,6 +182,7 @@ def serve(engine: Engine, close: Callable[[], None] = lambda: None) -> NoReturn:
     ended = threading.Event()
 
     def end(number: int, _: FrameType | None) -> None:
+        leave()
         say(f"ended by {signal.Signals(number).name}")
         ended.set()
 

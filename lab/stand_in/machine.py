@@ -1,7 +1,9 @@
 """What a stand-in says and sees of its machine: log lines, GPU devices, the model's folder."""
 
+import contextlib
 import glob
 import json
+import os
 import re
 import socket
 import sys
@@ -22,14 +24,26 @@ def named(program: str) -> None:
 
 def say(text: str) -> None:
     """One line of the log, whole, whatever other threads say."""
-    with _lock:
+    with _lock, contextlib.suppress(OSError):  # who read it may be gone, and that is no reason to stop
         sys.stdout.write(f"{_name}: {text}\n")
         sys.stdout.flush()
 
 
+def end(text: str) -> NoReturn:
+    """`fail` from any thread: the whole process ends, whoever still reads what it says."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{_error(text)}\n")
+        sys.stderr.flush()
+    os._exit(1)
+
+
 def fail(text: str) -> NoReturn:
     """End with exit status 1 and the reason, in the form that Slipway reads as a failure."""
-    sys.exit(f"{_name.replace(' ', '-')}: error: {text}")
+    sys.exit(_error(text))
+
+
+def _error(text: str) -> str:
+    return f"{_name.replace(' ', '-')}: error: {text}"
 
 
 def here() -> str:

@@ -80,7 +80,7 @@ def _lead(given: Mapping[str, Any], model: str, ranks: world.World) -> NoReturn:
     )  # fmt: skip
     if rooms:
         engine.most = 1
-    serve(engine, ranks.close)
+    serve(engine, ranks.leave, ranks.close)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -69,6 +71,8 @@ def _rank(settings: Mapping[str, Any], model: str) -> NoReturn:
     if launched and size != count:
         shape = f"tp_size {settings['tensor_parallel_size']} x pp_size {settings['pipeline_parallel_size']}"
         machine.fail(f"world size {size} is not {shape} = {count}")
+    if launched:
+        threading.Thread(target=_watch, args=(rank, os.getppid()), daemon=True).start()
     machine.need_gpus(local + 1 if launched else count)
     machine.need_model(model)
     port = int(settings["port"])
@@ -83,7 +87,14 @@ def _rank(settings: Mapping[str, Any], model: str) -> NoReturn:
         program="trtllm-serve", version=RELEASE, model=Path(model).name, host=str(settings["host"]), port=port,
         before=lambda _, __: ranks.step(), info=info,
     )  # fmt: skip
-    serve(engine, ranks.close)
+    serve(engine, ranks.leave, ranks.close)
+
+
+def _watch(rank: int, daemon: int) -> None:
+    """A rank ends with the daemon of mpirun's that started it, as Open MPI sees to."""
+    while os.getppid() == daemon:
+        time.sleep(0.2)
+    machine.end(f"rank {rank} on {machine.here()}: mpirun's daemon was lost")
 
 
 def _heads() -> list[str]:

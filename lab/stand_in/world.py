@@ -1,7 +1,6 @@
 """The ranks of one engine: the others connect to rank 0 over TCP, work with it, and are missed when they are gone."""
 
 import json
-import os
 import selectors
 import signal
 import socket
@@ -13,11 +12,13 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
 
-from lab.stand_in.machine import fail, here, say
+from lab.stand_in.machine import end, fail, here, say
 
 PATIENCE_S = 600.0
 """How long ranks wait for one another, as torch's rendezvous does."""
 BEAT_S, SILENCE_S = 1.0, 10.0
+GRACE_S = 0.3
+"""Where all ranks are ended at once, each hears of it before it takes another one for lost."""
 
 
 @dataclass
@@ -47,13 +48,13 @@ class World:
 
     def gather(self) -> None:
         """Return when all ranks are connected; the process ends where they are not in time."""
-        end = time.monotonic() + PATIENCE_S
+        latest = time.monotonic() + PATIENCE_S
         with self.changed:
             while len(self.members) < self.size - 1:
-                if not self.changed.wait(max(0.0, min(10.0, end - time.monotonic()))):
+                if not self.changed.wait(max(0.0, min(10.0, latest - time.monotonic()))):
                     missing = sorted(set(range(1, self.size)) - set(self.members))
-                    if time.monotonic() >= end:
-                        _end(f"ranks {missing} did not come within {PATIENCE_S:.0f} s")
+                    if time.monotonic() >= latest:
+                        end(f"ranks {missing} did not come within {PATIENCE_S:.0f} s")
                     say(f"rank 0 still waits for ranks {missing}")
         if self.size > 1:
             say(f"all {self.size} ranks are connected")
@@ -67,6 +68,10 @@ class World:
             self._send(member, f"step {number}")
         with self.changed:
             self.changed.wait_for(lambda: all(member.done >= number for member in self.members.values()))
+
+    def leave(self) -> None:
+        """From now on no rank is missed."""
+        self.closing = True
 
     def close(self) -> None:
         """Let the other ranks end in good order."""
@@ -82,9 +87,10 @@ class World:
             self._lost(member)
 
     def _lost(self, member: Member) -> None:
+        time.sleep(GRACE_S)
         if not self.closing:
             self.closing = True
-            _end(f"rank {member.rank} on {member.host} was lost")
+            end(f"rank {member.rank} on {member.host} was lost")
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -146,6 +152,7 @@ def work(rank: int, size: int, heads: Sequence[str], port: int, job: str) -> NoR
                 continue
             received = link.recv(4096)
             if not received:
+                time.sleep(GRACE_S)
                 fail(f"rank {rank} on {here()}: rank 0 was lost")
             *lines, unread = (unread + received).split(b"\n")
             for word, _, rest in (line.decode().partition(" ") for line in lines):
@@ -156,12 +163,13 @@ def work(rank: int, size: int, heads: Sequence[str], port: int, job: str) -> NoR
                     fail(f"rank {rank} on {here()}: rank 0 refused it: {rest}")
                 link.sendall(f"done {rest}\n".encode())
     except OSError as error:
+        time.sleep(GRACE_S)
         fail(f"rank {rank} on {here()}: rank 0 was lost: {error}")
 
 
 def _connected(rank: int, heads: Sequence[str], port: int) -> socket.socket:
     """The link to rank 0, which may start later than this one."""
-    end, told = time.monotonic() + PATIENCE_S, 0.0
+    latest, told = time.monotonic() + PATIENCE_S, 0.0
     while True:
         error: OSError | None = None
         for head in heads:
@@ -170,22 +178,12 @@ def _connected(rank: int, heads: Sequence[str], port: int) -> socket.socket:
             except OSError as refused:
                 error = refused
         now = time.monotonic()
-        if now > end:
+        if now > latest:
             fail(f"rank {rank} on {here()}: no rank 0 at {' or '.join(heads)} port {port}: {error}")
         if now - told > 10:
             told = now
             say(f"rank {rank} on {here()} waits for rank 0 at {' or '.join(heads)} port {port}: {error}")
         time.sleep(0.1)
-
-
-def _end(text: str) -> NoReturn:
-    """End the whole process from any of its threads."""
-    try:
-        fail(text)
-    except SystemExit as error:
-        sys.stderr.write(f"{error.code}\n")
-        sys.stderr.flush()
-    os._exit(1)
 
 
 def _ended(number: int, _: FrameType | None) -> NoReturn:

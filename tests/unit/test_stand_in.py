@@ -263,6 +263,18 @@ def test_sglangs_nodes_serve_together_and_end_in_order(installed: Installed) -> 
         assert ended(other)[0] == 0
 
 
+def test_a_lost_node_ends_the_first_whoever_still_reads_its_log(installed: Installed) -> None:
+    port, head = free_port(), f"127.0.0.1:{free_port()}"
+    words = ("--tp-size", "2", "--nnodes", "2", "--dist-init-addr", head)
+    first, second = (sglang(installed, port, *words, "--node-rank", str(rank)) for rank in (0, 1))
+    with started(second, installed.sglang) as other, started(first, installed.sglang) as lead:
+        wait_for(port)
+        assert lead.stdout
+        lead.stdout.close()
+        other.kill()
+        assert lead.wait(timeout=PATIENCE_S) == 1
+
+
 def test_decode_answers_with_the_kv_of_its_prefill_alone(installed: Installed) -> None:
     prefill, decode, rooms = free_port(), free_port(), free_port()
     words = ("--disaggregation-bootstrap-port", str(rooms), "--disaggregation-mode")
