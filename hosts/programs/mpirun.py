@@ -29,7 +29,7 @@ import subprocess
 import sys
 import threading
 import time
-from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ if TYPE_CHECKING:
     Line = Callable[[int | None, str], None]
     """Takes a line and its rank; none where mpirun itself speaks."""
 else:
+    # beside this file: `python -I` finds nothing there by itself; the folder may be read-only, so no bytecode
     sys.dont_write_bytecode = True
-    mesh = SourceFileLoader(
-        "slipway_mesh", os.path.join(os.path.dirname(os.path.abspath(__file__)), "mesh.py")
-    ).load_module()
+    spec = spec_from_file_location("slipway_mesh", os.path.join(os.path.dirname(os.path.abspath(__file__)), "mesh.py"))
+    mesh = module_from_spec(spec)
+    spec.loader.exec_module(mesh)
 
 HERE = os.path.abspath(__file__)
 LAST_LINES = 8
@@ -58,9 +59,10 @@ FOREIGN = re.compile(r"(?:SLURM|SLURMD|SBATCH|SRUN|PMI|PMI2|PMIX|OMPI_COMM|PRTE)
 """What mpirun itself would believe, were it started in another launcher's job."""
 TAG = re.compile(r"\[(?:[^\]@]*@)?\d+,(\d+)\]<std(?:out|err|diag)>: ?(.*)")
 SIGNAL = re.compile(r"process rank (\d+) with PID \d+ on\s+node (\S+) exited on\s+signal (\d+)(?: \(([^)]*)\))?")
-STATUS = re.compile(r"Process name: \[(?:[^\]]*,)(\d+)\]\s+Exit code:\s+(\d+)")
+STATUS = re.compile(r"Process name: \[\S*,(\d+)\]\s+Exit code:\s+(\d+)")
 ABORT = re.compile(r"MPI_ABORT was invoked on rank (\d+)")
-LOST = re.compile(r"Remote daemon: +\[\S+ on node (\S+)|lost communication with .*? on node (\S+)", re.DOTALL)
+LOST = re.compile(r"Remote daemon: *\S+ on node (\S+)")
+ABSENT = re.compile(r"Node: +(\S+)\s+Executable: +(\S+)")
 
 
 class Report(NamedTuple):
@@ -287,6 +289,8 @@ class Run:
         rank, how = died("\n".join(self.own))
         if rank is None:
             lines = [text for text in self.own if text.strip() and set(text) != {"-"}][-LAST_LINES:]
+            for node in self.mesh.nodes:
+                how = how.replace(node.address, node.name)
             return "\n  ".join([f"mpirun ended with status {status} after {took:.0f} s{how}; it said:", *lines])
         host, local = place(self.mesh, rank)
         lines = list(self.last.get(rank, ["(nothing)"]))
@@ -304,10 +308,9 @@ def died(said: str) -> tuple[int | None, str]:
     if found := STATUS.search(said):
         return int(found[1]), f"ended with status {found[2]}"
     if found := LOST.search(said):
-        return (
-            None,
-            f": the daemon of mpirun on {found[1] or found[2]} is gone (killed, or its node or network is down)",
-        )
+        return None, f": its daemon on {found[1]} is gone (killed, or the node or its network is down)"
+    if found := ABSENT.search(said):
+        return None, f": {found[1]} has no program {found[2]}"
     return None, ""
 
 
@@ -379,8 +382,8 @@ def size(m: mesh.Mesh) -> int:
     return sum(node.gpus for node in m.nodes)
 
 
-def prove(work: Run, timeout_s: float = mesh.PAIRS_TIMEOUT_S) -> None:
-    """All pairs, then a report of every rank; raises Wrong with what differs."""
+def prove(work: Run, env: Mapping[str, str], timeout_s: float = mesh.PAIRS_TIMEOUT_S) -> None:
+    """All pairs, then a report of every rank with the engine's variables; raises Wrong with what differs."""
     began, m = time.monotonic(), work.mesh
     bad = mesh.pairs(m, timeout_s)
     if bad:
@@ -393,7 +396,7 @@ def prove(work: Run, timeout_s: float = mesh.PAIRS_TIMEOUT_S) -> None:
         if rank is not None and (said := heard(text)):
             reports.append(said)
 
-    status = work.mpirun({}, work.program("report", work.conf), line, REPORT_TIMEOUT_S)
+    status = work.mpirun(env, work.program("report", work.conf), line, REPORT_TIMEOUT_S)
     if status == TIMED_OUT:
         missing = [f"rank {n} on {place(m, n)[0]}" for n in range(size(m)) if n not in {said.rank for said in reports}]
         raise mesh.Wrong(
@@ -415,8 +418,9 @@ def run(work: Run, names: Sequence[str], command: Sequence[str]) -> None:
     unset = [name for name in names if name not in os.environ]
     if unset:
         raise mesh.Wrong(f"-x {', '.join(unset)}: not in this environment; export it before")
-    prove(Run(work.mesh, work.conf, work.host, work.private))
-    status = work.mpirun({name: os.environ[name] for name in names}, command, show)
+    env = {name: os.environ[name] for name in names}
+    prove(Run(work.mesh, work.conf, work.host, work.private), env)
+    status = work.mpirun(env, command, show)
     if status != 0:
         raise mesh.Wrong(work.death(status))
 
@@ -464,7 +468,7 @@ def main(argv: Sequence[str]) -> None:
         for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(each, stop)
         if mode == "prove":
-            prove(Run(m, first, host, private), *map(float, more))
+            prove(Run(m, first, host, private), {}, *map(float, more))
         elif mode == "run":
             run(Run(m, first, host, private), *split(more))
     except (mesh.Wrong, OSError) as error:
