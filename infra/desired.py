@@ -109,17 +109,17 @@ def cluster_stages(fleet: Fleet, digests: Mapping[str, str]) -> tuple[Stage, ...
     if fleet.slurm == "existing" or fleet.kubernetes:
         return ()
     user = paths.run_user(fleet)
-    stores = {host.name: storage(host, fleet, owner=user) for host in fleet.hosts}
     key = digests.get(KEY_SECRET, "")
     stages: dict[str, dict[str, tuple[Resource, ...]]] = {
         "base": {host.name: base(host, fleet) for host in fleet.hosts},
-        "storage": stores,
+        "storage": {host.name: storage(host, fleet, owner=user) for host in fleet.hosts},
         "munge": {host.name: munge(key_digest=key, held=host.role == "login") for host in fleet.hosts},
         "slurm": {host.name: slurm(host, fleet) for host in fleet.hosts},
         "containers": {host.name: containers(host, fleet, user) for host in fleet.hosts},
     }
     if fleet.slurm == "none":
-        stages = {"base": {host.name: bare(host, fleet) for host in fleet.hosts}, "storage": stores}
+        kept = {name: stages[name] for name in ("storage", "containers")}
+        stages = {"base": {host.name: bare(host, fleet) for host in fleet.hosts}, **kept}
     return tuple(
         Stage(name=name, hosts={host: resources for host, resources in hosts.items() if resources}, keep=True)
         for name, hosts in stages.items()

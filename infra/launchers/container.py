@@ -9,6 +9,11 @@ from infra.command import Command, Var, Word
 from infra.deployment import Deployment
 from infra.placement import Placement
 
+PODMAN = ("env", "-u", "TMPDIR", "podman", "--cgroup-manager", "cgroupfs")
+"""A process's own temporary folder is no place for Podman's: it goes with the process."""
+RUNTIME = 'export XDG_RUNTIME_DIR=/tmp/podman-run-$(id -u); mkdir -p -m 0700 "$XDG_RUNTIME_DIR"; cd /'
+"""Shell before Podman, which makes its runtime folder at random places where it is told none; and it must read where it
+stands."""
 GIVEN = Var("GPU_DEVICES", words=True)
 """The options for the GPUs that SLURM gave a job's step; its supervisor sets it."""
 
@@ -28,7 +33,8 @@ def run(d: Deployment, place: Placement, process: str, command: Command, tempora
 
     Its processes stay in the control group of the unit or job (`--cgroups=disabled`), and end with it.
     """
-    argv: list[Word] = ["podman", "run", "--rm", "--name", name(d, process), "--label", f"slipway={d.stack}"]
+    argv: list[Word] = [*PODMAN, "run", "--rm", "--replace", "--pull", "never", "--name", name(d, process)]
+    argv += ["--label", f"slipway={d.stack}", "--log-driver", "none"]
     argv += ["--cgroups=disabled", "--network", "host", "--ulimit", "host", "--cap-add", "IPC_LOCK"]
     argv += ["--shm-size", d.launcher.shm.lower().removesuffix("i") or "64g"]
     if d.fleet.slurm == "none":
@@ -47,7 +53,8 @@ def run(d: Deployment, place: Placement, process: str, command: Command, tempora
     for folder in (*written, temporary):
         argv += ["--volume", f"{folder}:{folder}"]
     env = {**runtime.environment(d, ""), "TMPDIR": temporary, **command.env}
-    argv += ["--env", f"HOME={env.pop('HOME')}"]  # Podman itself has the user's
+    for variable in ("HOME", "TMPDIR"):  # Podman itself has others
+        argv += ["--env", f"{variable}={env.pop(variable)}"]
     for variable in sorted((*env, *command.secrets)):
         argv += ["--env", variable]  # values come from the script's own environment, so that none stands in an argv
     return Command(argv=(*argv, d.image, *command.argv), env=command.env, secrets=command.secrets)
@@ -68,7 +75,7 @@ def check(d: Deployment) -> str:
 
 def enter(d: Deployment, process: str, command: Command) -> Command:
     """`podman exec` of a command in the container of another process of the same host."""
-    argv: list[Word] = ["podman", "exec"]
+    argv: list[Word] = [*PODMAN, "exec"]
     for variable in sorted((*command.env, *command.secrets)):
         argv += ["--env", variable]
     return replace(command, argv=(*argv, name(d, process), *command.argv))

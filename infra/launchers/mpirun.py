@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
+from hosts.shell import quote
 from infra import paths, runtime
 from infra.command import Command, Word
 from infra.deployment import Deployment
@@ -139,10 +140,15 @@ def _mpirun(d: Deployment, place: Placement, engine: Engine) -> Process:
         name="mpirun",
         what=title(d, "all ranks"),
         command=replace(run, argv=(*run.argv, *command.argv), env=command.env, secrets=command.secrets),
-        before=check_port(d.listen[1]),
+        before="\n".join((check_port(d.listen[1]), _await_keys(d))),
         reads=(CONF, *engine.files(d)),
         contained=bool(d.image),
     )
+
+
+def _await_keys(d: Deployment) -> str:
+    """Shell that waits for this node's own keys, which its sshd's process makes; that ends all where it can't."""
+    return f"until [ -e {quote(_private(d))}/known_hosts ]; do sleep 0.2; done"
 
 
 def mpirun(d: Deployment, place: Placement, command: Command) -> Command:

@@ -8,6 +8,7 @@ from hosts.state import fingerprint
 from infra import artifacts, paths, runtime
 from infra.command import Command
 from infra.deployment import Deployment
+from infra.launchers import container
 from infra.placement import Rank
 
 API_KEY = "api-key"
@@ -40,7 +41,7 @@ class Process:
     @property
     def is_container(self) -> bool:
         """Whether it becomes a container, by its own name."""
-        return self.command.argv[:2] == ("podman", "run")
+        return self.command.argv[: len(container.PODMAN) + 1] == (*container.PODMAN, "run")
 
     @property
     def log(self) -> str:
@@ -72,6 +73,7 @@ def script(d: Deployment, process: Process, fingerprint_: str) -> str:
             *([] if d.image else [f"export PATH={quote(paths.environment(d))}/bin:$PATH"]),
             'rm -rf --one-file-system -- "$TMPDIR"',
             'mkdir -m 0700 -- "$TMPDIR"',
+            *([container.RUNTIME] if process.contained else []),
             *_secrets(d, process.command),
             *([process.before.rstrip()] if process.before else []),
             f"exec {process.command.lines()}",

@@ -56,13 +56,16 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
     # of the scan's own processes none carries the tag: it comes through standard input
     tag = quote(f"SLIPWAY_STACK={stack}")
     tagged = f"grep -lszxF -- {tag}"  # lists the /proc/PID/environ that it is given
+    named = quote(f"[s]lipway[.-]{stack}[.]")  # the brackets keep it from finding itself
     temporary = " ".join(f"{place}/slipway.{stack}.*" for place in ("/tmp", "/var/tmp"))  # noqa: S108 - only listed
     claimed = " ".join(f"{quote(place)}/claims/*/{quote(stack)}" for place in dict.fromkeys((root, folder)))
     containers = f"-a --filter label=slipway={stack} --format '{{{{.ID}}}} {{{{.Names}}}} {{{{.Status}}}}' 2>/dev/null"
     user = paths.run_user(fleet) or "$(id -un)"
     looks = {
         "processes": (
-            f"{tagged} /proc/[0-9]*/environ | while IFS=/ read -r _ _ p _; do "
+            # some write their title over their environment (sshd), or start without ours (Podman's monitor)
+            f"{{ {tagged} /proc/[0-9]*/environ; grep -lsaE -- {named} /proc/[0-9]*/cmdline; }} | sort -u -t / -k 3,3 | "
+            "while IFS=/ read -r _ _ p _; do "
             'echo "pid $p: $(tr "\\0" " " </proc/$p/cmdline 2>/dev/null | cut -c1-120)"; done'
         ),
         "ports": (
@@ -80,7 +83,7 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
             f"for c in podman docker; do if command -v $c >/dev/null; then $c ps {containers}; fi; done\n"
             # each user has containers of his own
             f"cd /; [ ! -d ~{user}/.local/share/containers ] || [ $(id -un) = {user} ] || "
-            f"runuser -u {user} -- podman ps {containers}; true"
+            f"runuser -u {user} -- env XDG_RUNTIME_DIR=/tmp/podman-run-$(id -u {user}) podman ps {containers}; true"
         ),
         "temporary folders": f"ls -d {temporary} 2>/dev/null; true",
         "shared memory": _shared_memory(stack, paths.service_user(fleet)),
@@ -107,7 +110,7 @@ def _shared_memory(stack: str, user: str) -> str:
 id -u {quote(user)} >/dev/null 2>&1 || exit 0
 held=$(cat /proc/[0-9]*/maps 2>/dev/null | sed -n 's|.* \\(/dev/shm/.*\\)|\\1|p'
   find /proc/[0-9]*/fd -lname '/dev/shm/*' -printf '%l\\n' 2>/dev/null)
-find /dev/shm -mindepth 1 -maxdepth 1 -user {quote(user)} ! -name 'slipway?{stack}[.-]*' | while read -r f; do
+find /dev/shm -mindepth 1 -maxdepth 1 -user {quote(user)} ! -name 'slipway?{stack}[.-]*' ! -name 'libpod*_lock_*' | while read -r f; do
   grep -qxF -- "$f" <<<"$held" || echo "$f of {user}, which no process holds"
 done"""
 
