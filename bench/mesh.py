@@ -4,8 +4,8 @@ python -m bench.mesh [--nodes 2 4 8] [--rounds 3]
 
 Ours: `mesh.py keys`, `serve` and `keep` on each node, then `mpirun.py prove` on the first: all pairs, then eight ranks
 a node that report where they are. By hand: a key on each node, each key to each other node, an sshd on another port,
-host keys taken as they come, then `mpirun hostname`; as fast as a machine types it. Both as the user of the lab's nodes,
-with the nodes' own sshd and Open MPI.
+host keys taken as they come, then `mpirun hostname`; as fast as a machine types it. Both as the user of the lab's
+nodes, with the nodes' own sshd and Open MPI.
 """
 
 import argparse

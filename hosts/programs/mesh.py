@@ -49,9 +49,10 @@ if TYPE_CHECKING:
     """A node's (host key, user key), the oldest first: one pair, or two while it changes."""
 
 PROGRESS = "\x1f"
-POLL_S = 0.5
+POLL_S, IDLE_POLL_S, LIVELY_S = 0.2, 1.0, 60.0
+"""`keep` looks often for a while after each change, and then less: the storage is everybody's."""
 KEYS_TIMEOUT_S, PAIRS_TIMEOUT_S, ROTATE_TIMEOUT_S = 120.0, 60.0, 60.0
-CONNECT_TIMEOUT_S, TEST_TIMEOUT_S = 5, 15
+CONNECT_TIMEOUT_S, TEST_TIMEOUT_S, RETEST_S = 5, 15, 1.0
 SHOWN_EVERY_S = 10.0
 MAX_BYTES = 1 << 16
 SSHD = "/usr/sbin/sshd"
@@ -396,7 +397,8 @@ class Keeper:
     def __init__(self, mesh: Mesh, name: str, private: str, program: Sequence[str]) -> None:
         self.mesh, self.name, self.private, self.program = mesh, name, private, program
         self.peers: dict[str, Published] = {}
-        self.own = Published(0, (), {})
+        self.own = self.shown = Published(0, (), {})
+        self.changed = time.monotonic()
         self.said: dict[str, str] = {}
         self.test: subprocess.Popen[str] | None = None
         self.test_began, self.tested, self.proof = 0.0, 0.0, ""
@@ -427,8 +429,11 @@ class Keeper:
         write_peers(self.mesh, self.private, {name: peer.keys for name, peer in self.peers.items()} | {self.name: own})
         self.testing()
         accepts = {name: digest(peer.keys) for name, peer in self.peers.items()}
-        self.own = self.own._replace(epoch=epochs(self.private)[-1], keys=own, accepts=accepts)
-        publish(self.mesh, self.name, self.own)
+        now = self.own._replace(epoch=epochs(self.private)[-1], keys=own, accepts=accepts)
+        if now != self.shown:
+            self.changed, self.shown = time.monotonic(), now
+        self.own = now
+        publish(self.mesh, self.name, now)
 
     def followed(self) -> bool:
         """Whether all peers accept the keys that this node has now, the new ones among them."""
@@ -462,7 +467,7 @@ class Keeper:
             self.own = self.own._replace(proof=self.proof, reach=self.found(*self.test.communicate()))
             self.test, self.tested = None, time.monotonic()
         asked_now = asked(self.mesh, "proof")
-        bad = any(self.own.reach.values()) and time.monotonic() - self.tested > 2 * POLL_S
+        bad = any(self.own.reach.values()) and time.monotonic() - self.tested > RETEST_S
         if asked_now and (asked_now != self.own.proof or bad):
             self.proof, self.test_began = asked_now, time.monotonic()
             enter = self.mesh.enter.get(self.name, ())
@@ -493,7 +498,7 @@ def keep(mesh: Mesh, name: str, private: str, conf: str) -> None:
             keeper.step()
         except (OSError, Wrong, subprocess.TimeoutExpired) as error:
             keeper.say("step", f"{name}: {error}")
-        time.sleep(POLL_S)
+        time.sleep(POLL_S if time.monotonic() - keeper.changed < LIVELY_S else IDLE_POLL_S)
 
 
 def python() -> str:
@@ -621,7 +626,7 @@ def pairs(mesh: Mesh, timeout_s: float = PAIRS_TIMEOUT_S) -> list[str]:
         if waited - shown > SHOWN_EVERY_S:
             print(f"{PROGRESS}mesh: {len(bad)} of {count(mesh)} pairs are not proven yet: {bad[0]}", flush=True)
             shown = waited
-        time.sleep(POLL_S / 2)
+        time.sleep(POLL_S)
 
 
 def count(mesh: Mesh) -> int:
@@ -657,7 +662,7 @@ def rotate(mesh: Mesh, timeout_s: float = ROTATE_TIMEOUT_S) -> list[str]:
         if behind[0] != shown:
             print(f"{PROGRESS}epoch {epoch}: {behind[0]}", flush=True)
             shown = behind[0]
-        time.sleep(POLL_S / 2)
+        time.sleep(POLL_S)
     return behind or pairs(mesh, timeout_s)
 
 
