@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from hosts.fleet import Fleet
 from hosts.problem import Problem
@@ -12,6 +13,8 @@ Argument = str | int | float | bool | Sequence["Argument"] | Mapping[str, "Argum
 """A value of an engine's option; sequences are options that take several words, mappings become JSON."""
 GATED = ("systemd", "mpirun", "ray")
 """Launchers that put a gateway before an engine which needs one."""
+Guards = Literal["nothing", "some", "all"]
+"""Of an engine's paths, those before which it asks for the API key; all of none is all as well."""
 LOOPBACK, ANY = "127.0.0.1", "0.0.0.0"  # noqa: S104 - clients are on other machines; the key guards it
 NAMING = ("served-model-name", "served_model_name", "model_name")
 """The options by which engines take the name that clients use."""
@@ -120,8 +123,8 @@ class Deployment:
     """The files of `environment`."""
     port: int
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
-    guards: bool = False
-    """Whether the engine asks clients for the API key itself, or has none."""
+    guards: Guards = "nothing"
+    """What the engine itself asks clients for the API key before."""
     config: Mapping[str, Argument] = field(default_factory=dict)
     roles: tuple[Role, ...] = ()
     router: Router | None = None
@@ -148,7 +151,7 @@ class Deployment:
     @property
     def gated(self) -> bool:
         """Whether a gateway stands before the engine: to ask for the key where that does not, and for TLS."""
-        return self.launcher.name in GATED and (not self.guards or bool(self.endpoint.certificate))
+        return self.launcher.name in GATED and (self.guards != "all" or bool(self.endpoint.certificate))
 
     @property
     def inner_port(self) -> int:
@@ -164,6 +167,11 @@ class Deployment:
     def listen(self) -> tuple[str, int]:
         """The address and port of the engine's own server, or of its router's: behind a gateway, only that comes."""
         return (LOOPBACK, self.inner_port) if self.gated else self.answers
+
+    @property
+    def by_hand(self) -> "Deployment":
+        """As a person would start it: without a gateway."""
+        return replace(self, guards="all", endpoint=EndpointConfig())
 
     def url(self, host: str) -> str:
         """The endpoint as others call it; `host` is the head's, where it is bound to all addresses."""

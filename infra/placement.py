@@ -77,12 +77,14 @@ def place(d: Deployment) -> Placement:
     nodes, per_node = sum(n * replicas.get(part.role, 1) for part, n, _ in parts), parts[0][2]
     candidates = _candidates(d.fleet, d.launcher, per_node)
     if d.launcher.name == "ray":
-        candidates = tuple(sorted(candidates, key=_octets))  # so do TorchSpec and Ray's own placement
+        candidates = tuple(sorted(candidates, key=_octets))  # so does TorchSpec
+    if d.launcher.name == "ray" and d.engine != "torchspec":  # vLLM: the driver's node, then by the address as text
+        candidates = (*candidates[:1], *sorted(candidates[1:nodes], key=lambda host: host.address), *candidates[nodes:])
     free = _hosts(d, candidates, nodes)
     ranks: list[Rank] = []
     for part, count, _ in parts:
         # behind a router the last role takes nodes from the end: another replica of any moves none that runs
-        last = d.router is not None and part.role == d.roles[-1].name
+        last = d.router is not None and len(d.roles) > 1 and part.role == d.roles[-1].name
         for replica in range(replicas.get(part.role, 1)):
             taken = free[-count:] if last else free[:count]
             free = free[:-count] if last else free[count:]

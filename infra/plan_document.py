@@ -56,7 +56,7 @@ def plan_json(it: Deployment | Reading) -> dict[str, Json]:
 def by_hand(it: Deployment | Reading) -> str:
     """The one line that a person would type to start the engine; on the first node, with the environment activated."""
     it = reading(it)
-    d, lines = it.deployment, _lines_by_hand(it)
+    d, lines = it.deployment.by_hand, _lines_by_hand(it)
     if not lines:
         return ""
     engine = Command(argv=LAUNCHERS[d.launcher.name].commands(d, place(d), ENGINES[d.engine])[0].argv).line()

@@ -8,7 +8,7 @@ from hosts.problem import Problem
 from hosts.resources.endpoint import Endpoint
 from hosts.state import Stage
 from infra.command import Command
-from infra.deployment import Argument, Deployment
+from infra.deployment import Argument, Deployment, Guards
 from infra.placement import Placement, Rank, Rendezvous
 
 __all__ = ["Engine", "Launcher", "Rendezvous", "Within"]
@@ -30,8 +30,8 @@ class Engine(Protocol):
     roles: ClassVar[tuple[str, ...]]
     """The roles that it knows; () where it is one thing on all its ranks."""
 
-    guards: ClassVar[bool]
-    """Whether it asks clients for the API key itself, or has no clients."""
+    guards: ClassVar[Guards]
+    """What it asks clients for the API key before; all, where it has no clients."""
 
     def unnamed(self, model: str) -> str:
         """What it calls a model of that folder that no option names; "" where Slipway always names one."""

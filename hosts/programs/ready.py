@@ -48,7 +48,7 @@ PHASES = (
     (re.compile(r"Application startup complete"), "waiting for the first token"),
 )
 HEADER = re.compile(
-    r"^(?:\([\w.-]+/[\w.-]+\) )?(?:\[\d+,\d+\]<std(?:out|err)>: ?)?(?P<rank>\([^()]* pid=\d+\) ?)?"
+    r"^(?:\([\w.-]+/[\w.-]+\) )?(?:\[\d+,\d+\]<std(?:out|err)>: ?)?(?P<rank>(?:\((?:[^()]* )?pid=\d+[^()]*\) ?)*)"
     r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d \[[^]]*\] ?)?(?P<text>.*)"
 )
 """What vLLM 0.19 puts before each line of its log: process and, where it is a message, its level, time and place.

@@ -133,8 +133,8 @@ class Unit(Base):
     configuration differs from the wanted one whatever happened in between. `reads` goes further where the files are
     known: `SHA256  PATH` of each as it was at the process's start, so that a daemon that was restarted on a file edited
     by hand differs too, even after that file was put right. `before` is shell that runs while the unit is stopped for a
-    restart, `after` once it runs again; a failure of either is the step's. `log` is the file that its process writes to,
-    where that is not the journal.
+    restart, `after` once it runs again; a failure of either is the step's. `log` is the file that its process writes
+    to, where that is not the journal.
     """
 
     kind: ClassVar[str] = "Unit"

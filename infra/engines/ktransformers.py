@@ -6,7 +6,7 @@ from typing import ClassVar
 from hosts.problem import Problem
 from infra import paths
 from infra.command import Command, Word
-from infra.deployment import Argument, Deployment
+from infra.deployment import Argument, Deployment, Guards
 from infra.engines.options import refused, rendered
 from infra.flags import table as flag_table
 from infra.placement import Placement, Rank
@@ -28,7 +28,7 @@ class Ktransformers:
     name: ClassVar[str] = "ktransformers"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single"})
     roles: ClassVar[tuple[str, ...]] = ()
-    guards: ClassVar[bool] = False
+    guards: ClassVar[Guards] = "nothing"
 
     def unnamed(self, model: str) -> str:  # noqa: ARG002
         """It is always told how clients call the model."""

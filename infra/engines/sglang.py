@@ -7,7 +7,7 @@ from typing import ClassVar
 from hosts.problem import Problem
 from infra import paths
 from infra.command import Command, Word, at_port
-from infra.deployment import Argument, Deployment, Parallelism
+from infra.deployment import Argument, Deployment, Guards, Parallelism
 from infra.engines.options import layer_problems, refused, rendered, software_problems
 from infra.flags import table as flag_table
 from infra.flags.table import FlagTable
@@ -55,12 +55,17 @@ INIT_PORT, ROLE_PORT, BOOTSTRAP_PORT = 50000, 30000, 8998
 """The rendezvous of a group's nodes as in Kimi-K2's guide; and SGLang's own defaults of --port and of the KV transfer's
 --disaggregation-bootstrap-port (sglang/srt/server_args.py)."""
 HEALTH: Mapping[str, Argument] = {
-    "health-check-interval-secs": 3,
+    "cb-failure-threshold": 3,
+    "cb-timeout-duration-secs": 5,
+    "health-check-interval-secs": 2,
     "health-check-timeout-secs": 2,
     "health-failure-threshold": 2,
     "health-success-threshold": 1,
+    "prometheus-host": "127.0.0.1",
+    "worker-startup-check-interval": 1,
 }
-"""A server that died is left out after some eight seconds; by the router's own defaults it takes minutes."""
+"""With these a server that died is left out after four seconds (measured, 0.3.2); by the router's own defaults it takes
+minutes. Its metrics are not for everybody on the network."""
 BOOTSTRAP = "disaggregation-bootstrap-port"
 DCP = "--dcp-size"
 
@@ -72,7 +77,7 @@ class Sglang:
     package: ClassVar[str] = "sglang"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp"})
     roles: ClassVar[tuple[str, ...]] = ("prefill", "decode")
-    guards: ClassVar[bool] = False
+    guards: ClassVar[Guards] = "nothing"
 
     def unnamed(self, model: str) -> str:  # noqa: ARG002
         """It is always told how clients call the model."""

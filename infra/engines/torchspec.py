@@ -10,7 +10,7 @@ from hosts.problem import Problem
 from hosts.words import describe, nearest
 from infra import paths
 from infra.command import Command, Word
-from infra.deployment import Argument, Deployment, EndpointConfig
+from infra.deployment import Argument, Deployment, EndpointConfig, Guards
 from infra.engines.options import refused
 from infra.placement import Placement, Rank
 from infra.protocols import Rendezvous, Within
@@ -47,7 +47,7 @@ class Torchspec:
     name: ClassVar[str] = "torchspec"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"ray"})
     roles: ClassVar[tuple[str, ...]] = ("trainer", "target")
-    guards: ClassVar[bool] = True
+    guards: ClassVar[Guards] = "all"
 
     def unnamed(self, model: str) -> str:
         """Clients ask it nothing."""

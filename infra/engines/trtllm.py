@@ -6,7 +6,7 @@ from typing import ClassVar
 from hosts.problem import Problem
 from infra import paths
 from infra.command import Command, Word
-from infra.deployment import Argument, Deployment
+from infra.deployment import Argument, Deployment, Guards
 from infra.engines.options import layer_problems, refused, rendered, software_problems
 from infra.flags import table as flag_table
 from infra.placement import Placement, Rank
@@ -44,7 +44,7 @@ class Trtllm:
     name: ClassVar[str] = "trtllm"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "mpi"})
     roles: ClassVar[tuple[str, ...]] = ()
-    guards: ClassVar[bool] = False
+    guards: ClassVar[Guards] = "nothing"
 
     def unnamed(self, model: str) -> str:
         """The last part of the model's folder (tensorrt_llm/serve/openai_server.py, 1.3.0rc3)."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from hosts.problem import Problem
 from infra import paths
 from infra.command import Command, Word, times
-from infra.deployment import Argument, Deployment
+from infra.deployment import Argument, Deployment, Guards
 from infra.engines.options import layer_problems, refused, rendered, software_problems
 from infra.flags import table as flag_table
 from infra.placement import Placement, Rank, place
@@ -51,7 +51,7 @@ class Vllm:
     name: ClassVar[str] = "vllm"
     rendezvous: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp", "ray"})
     roles: ClassVar[tuple[str, ...]] = ()
-    guards: ClassVar[bool] = True
+    guards: ClassVar[Guards] = "some"  # what does not begin with /v1 is open to all
 
     def unnamed(self, model: str) -> str:  # noqa: ARG002
         """It is always told how clients call the model."""

@@ -160,8 +160,8 @@ def is_of(version: str, release: str) -> bool:
 
 
 def is_cpu(version: str) -> bool:
-    """Whether a version is a build for CPUs alone."""
-    return version.partition("+")[2].startswith("cpu")
+    """Whether a version is a build for CPUs alone, or a stand-in that computes nothing."""
+    return version.partition("+")[2].startswith(("cpu", "standin"))
 
 
 def _same(name: str) -> str:

@@ -33,7 +33,7 @@ def conf(d: Deployment) -> str:
         inner=at(*d.listen),
         certificate=d.endpoint.certificate,
         key=d.endpoint.key,
-        guards=d.guards,
+        guards=d.guards != "nothing",
         body_limit=BODY_LIMIT,
         unauthorized=_error(
             "wrong or no API key: send it as `Authorization: Bearer KEY`", "invalid_request_error", "invalid_api_key"

@@ -49,6 +49,7 @@ class Mpirun(Owned):
 
     def by_hand(self, d: Deployment, place: Placement, engine: Engine) -> tuple[tuple[str, str], ...]:
         """One line, in the container of the first node."""
+        d = d.by_hand
         first = engine.command(d, place.ranks[0])
         line = mpirun(d, place, Command(argv=first.argv, env=d.env))
         return ((place.ranks[0].host, line.line()),)

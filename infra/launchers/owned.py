@@ -41,6 +41,8 @@ class Owned(ABC):
     built: ClassVar[bool] = True
     programs: ClassVar[tuple[str, ...]] = ()
     """Programs of `hosts/programs` that its processes run, besides those that all need."""
+    secrets: ClassVar[tuple[str, ...]] = ()
+    """Files of the job's folder with a secret that the hosts make, besides the API key."""
 
     @abstractmethod
     def processes(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Process, ...]:
@@ -82,7 +84,8 @@ class Owned(ABC):
         key = digests.get(API_KEY, "")
         made = self._made(d, place, engine, key)
         login = d.fleet.login.name
-        in_folder = (*_folder(d, made.processes, key), *self._in_folder(d, made.files))
+        in_folder = (*_folder(d, made.processes, {API_KEY: key} | dict.fromkeys(self.secrets, "")),)
+        in_folder += tuple(self._in_folder(d, made.files))
         endpoint = replace(self.endpoint(d, place, engine), fingerprint=fingerprint(*made.files.values()))
         ready = Stage(name="ready", hosts={login: (endpoint,)}, lock=False)
         if by_systemd(d):
@@ -132,6 +135,15 @@ class Owned(ABC):
                 why="SLURM gives the GPUs out",
                 fix="use launcher.gpus",
             )
+        if d.image and not d.fleet.containers and d.fleet.slurm != "existing":
+            yield Problem(
+                where="$.image",
+                rule="launcher",
+                found=f"an image on the fleet {d.fleet.name}, which runs no containers",
+                wanted="`containers: podman` in the fleet's file",
+                why="that is what brings Podman and the image to its nodes",
+                fix=f"add it to hosts/inventory/{d.fleet.name}.yaml, or use slipway:environment",
+            )
         if d.fleet.kubernetes:
             yield Problem(
                 where="$.launcher.name",
@@ -167,9 +179,11 @@ def by_systemd(d: Deployment) -> bool:
     return d.fleet.slurm == "none"
 
 
-def _folder(d: Deployment, processes: tuple[Process, ...], key: str) -> Iterator[Resource]:
+def _folder(d: Deployment, processes: tuple[Process, ...], secrets: Mapping[str, str]) -> Iterator[Resource]:
+    """The job's folder, one below it for each host, and files of secrets by the digests of their values."""
     folder, user = paths.job_folder(d), paths.run_user(d.fleet)
     yield Directory(path=folder, mode="0750", owner=user, group=user, purge=True)
     for host in dict.fromkeys(process.host for process in processes):
         yield Directory(path=f"{folder}/{host}", mode="0750", owner=user, group=user, purge=True)
-    yield SecretFile(path=paths.api_key(d), secret=API_KEY, digest=key, mode="0600", owner=user, group=user)
+    for name, digest in secrets.items():
+        yield SecretFile(path=f"{folder}/{name}", secret=name, digest=digest, mode="0600", owner=user, group=user)

@@ -1,6 +1,7 @@
 """Ray: a private cluster of the stack's own, one node a host, and the engine as its driver on the head."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -44,12 +45,22 @@ TOKEN = "ray-token"  # noqa: S105 - a file's name
 """The file of the cluster's token in the job's folder."""
 
 
+CONF = "ray.json"
+"""What `hosts/programs/ray_cluster.py` reads, in the job's folder."""
+WAIT_S = "300"
+"""How long a node waits for the head, and the driver for all nodes."""
+STACK_CHARACTERS = 26
+"""Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
+
+
 class Ray(Owned):
     """The launcher `ray`."""
 
     name: ClassVar[str] = "ray"
     offers: ClassVar[frozenset[Rendezvous]] = frozenset({"ray"})
     options: ClassVar[tuple[str, ...]] = (*OPTIONS, "port")
+    programs: ClassVar[tuple[str, ...]] = ("ray_cluster",)
+    secrets: ClassVar[tuple[str, ...]] = (TOKEN,)
 
     def problems(self, d: Deployment) -> Iterator[Problem]:
         """Its port is not the endpoint's, and the environment holds Ray."""
@@ -62,6 +73,14 @@ class Ray(Owned):
                 found=str(d.port),
                 wanted="a port that is not slipway:port",
                 why="Ray's head and the endpoint are on the same node",
+            )
+        if len(d.stack) > STACK_CHARACTERS:
+            yield Problem(
+                where="$",
+                rule="launcher",
+                found=f"the stack {d.stack}, of {len(d.stack)} characters",
+                wanted=f"a name of at most {STACK_CHARACTERS}",
+                why="the paths of Ray's sockets have it in them, and those are short",
             )
         if d.software.requirements and not any(line.startswith("pip ray ") for line in d.software.packages):
             yield Problem(
@@ -83,10 +102,15 @@ class Ray(Owned):
 
     def by_hand(self, d: Deployment, place: Placement, engine: Engine) -> tuple[tuple[str, str], ...]:
         """The head, the workers, then the driver."""
+        d = d.by_hand
         head = place.ranks[0]
         driver = self.commands(d, place, engine)[0]
         shown = Command(argv=driver.argv, env={**d.env, "RAY_ADDRESS": driver.env["RAY_ADDRESS"]})
         return (*((rank.host, typed(d, node(d, place, rank), rank)) for rank in place.ranks), (head.host, shown.line()))
+
+    def texts(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:
+        """The engine's files, and what the cluster must be."""
+        return {**engine.files(d), CONF: json.dumps(cluster(d, place), indent=2) + "\n"}
 
     def processes(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Process, ...]:
         """A node of the cluster on each host, and the driver on the head, which waits for all of them."""
@@ -94,14 +118,33 @@ class Ray(Owned):
         return (*nodes, _driver(d, place, self.commands(d, place, engine)[0], engine))
 
 
+def cluster(d: Deployment, place: Placement) -> dict[str, object]:
+    """What `hosts/programs/ray_cluster.py` is told: the nodes, the head first, and whose order decides."""
+    nodes = []
+    for rank in place.ranks:
+        host = d.fleet.host(rank.host)
+        about = {"host": host.name, "address": host.address, "interface": host.interface, "role": rank.role}
+        nodes.append({**about, "gpus": place.gpus_per_node})
+    sort = d.engine if d.engine == "torchspec" else "vllm"
+    return {"port": d.launcher.port or PORT, "sort": sort, "nodes": nodes}
+
+
+def _program(d: Deployment, *words: Word) -> tuple[Word, ...]:
+    mode, *rest = words
+    folder = paths.job_folder(d)
+    return ("python3", f"{folder}/ray_cluster.py", mode, f"{folder}/{CONF}", *rest)
+
+
 def _node(d: Deployment, place: Placement, rank: Rank) -> Process:
     """Ray on one host, with what computes there below it."""
+    start = node(d, place, rank)
     process = Process(
         host=rank.host,
         name="ray",
         what=title(d, "Ray"),
-        command=node(d, place, rank),
+        command=replace(start, argv=(*_program(d, "start", rank.host, WAIT_S), *start.argv)),
         before="\n".join((*([container.check(d)] if d.image else []), caches(d), check_weights(d))),
+        reads=(CONF,),
         devices=rank.gpus,
         contained=bool(d.image),
     )
@@ -111,17 +154,22 @@ def _node(d: Deployment, place: Placement, rank: Rank) -> Process:
 
 
 def _driver(d: Deployment, place: Placement, command: Command, engine: Engine) -> Process:
-    """The engine on the head."""
+    """The engine on the head, once all nodes are there; it ends when one of them does."""
+    driven = replace(
+        command,
+        argv=(*_program(d, "drive", WAIT_S), *command.argv),
+        env={**_interface(d, place.ranks[0]), **command.env, **security(d), "RAY_COLOR_PREFIX": "0"},
+    )
     process = Process(
         host=place.ranks[0].host,
         name="driver",
         what=title(d, "the driver"),
-        command=command,
+        command=driven,
         before=check_port(d.listen[1]),
-        reads=tuple(engine.files(d)),
+        reads=(CONF, *engine.files(d)),
         contained=bool(d.image),
     )
-    return replace(process, command=container.enter(d, "ray", command)) if d.image else process
+    return replace(process, command=container.enter(d, "ray", driven)) if d.image else process
 
 
 def node(d: Deployment, place: Placement, rank: Rank) -> Command:
@@ -143,9 +191,8 @@ def node(d: Deployment, place: Placement, rank: Rank) -> Command:
     argv += ["--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", f"{paths.temporary(d)}ray"]
     env: dict[str, Word] = {
         **_interface(d, rank),
-        **d.part(
-            rank.role
-        ).env,  # Ray gives its own environment to what it starts; vLLM's driver only adds VLLM_ and NCCL_
+        # Ray gives its own environment to what it starts; vLLM's driver only adds VLLM_ and NCCL_
+        **d.part(rank.role).env,
         **security(d),
         **({"AUTOSCALER_METRIC_PORT": str(port + AUTOSCALER), **DETECTION} if rank is head else {}),
         "RAY_memory_monitor_refresh_ms": "0",  # a lost rank ends the engine; limits are the owner's

@@ -31,6 +31,7 @@ class Systemd(Owned):
 
     def by_hand(self, d: Deployment, place: Placement, engine: Engine) -> tuple[tuple[str, str], ...]:
         """Each rank's line on its host, and the router's."""
+        d = d.by_hand
         lines = [(rank.host, typed(d, engine.command(d, rank), rank)) for rank in place.ranks]
         router = engine.router(d, place)
         return (*lines, *(((place.ranks[0].host, router.line()),) if router else ()))

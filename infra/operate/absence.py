@@ -110,7 +110,8 @@ def _shared_memory(stack: str, user: str) -> str:
 id -u {quote(user)} >/dev/null 2>&1 || exit 0
 held=$(cat /proc/[0-9]*/maps 2>/dev/null | sed -n 's|.* \\(/dev/shm/.*\\)|\\1|p'
   find /proc/[0-9]*/fd -lname '/dev/shm/*' -printf '%l\\n' 2>/dev/null)
-find /dev/shm -mindepth 1 -maxdepth 1 -user {quote(user)} ! -name 'slipway?{stack}[.-]*' ! -name 'libpod*_lock_*' | while read -r f; do
+find /dev/shm -mindepth 1 -maxdepth 1 -user {quote(user)} ! -name 'slipway?{stack}[.-]*' \\
+  ! -name 'libpod*_lock_*' | while read -r f; do  # Podman's own, for all containers of the user
   grep -qxF -- "$f" <<<"$held" || echo "$f of {user}, which no process holds"
 done"""
 

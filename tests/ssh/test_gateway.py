@@ -267,7 +267,7 @@ def test_tls_by_a_pinned_certificate(d: Deployment) -> None:
     chain, key = certificate(Path(d.fleet.storage.path), "llm.example")
     tls = replace(d, endpoint=EndpointConfig(certificate=str(chain), key=str(key)))
     assert tls.url("node") == f"https://node:{d.port}"
-    tls = replace(tls, guards=True)
+    tls = replace(tls, guards="some")
     with engine(tls), running(tls) as door:
         status, headers, _ = door.open("/v1/models")
         assert (status, headers["X-Told-authorization"]) == (200, f"Bearer {KEY}"), "an engine that asks for it gets it"

@@ -65,7 +65,10 @@ def test_the_router_stands_before_the_first_node_of_each_role() -> None:
     assert command is not None
     assert command.line() == (
         "python -m sglang_router.launch_router --pd-disaggregation --prefill http://198.51.100.21:30000 8998 "
-        "--decode http://198.51.100.25:30000 --host 127.0.0.1 --port 18000"
+        "--decode http://198.51.100.25:30000 --host 127.0.0.1 --port 18000 --cb-failure-threshold 3 "
+        "--cb-timeout-duration-secs 5 --health-check-interval-secs 2 --health-check-timeout-secs 2 "
+        "--health-failure-threshold 2 --health-success-threshold 1 --prometheus-host 127.0.0.1 "
+        "--worker-startup-check-interval 1"
     )
     prefill = replace(d.roles[0], args={**d.roles[0].args, "disaggregation-bootstrap-port": 9000})
     other = ENGINES["sglang"].router(replace(d, roles=(prefill, d.roles[1])), place(d))

@@ -30,7 +30,7 @@ def test_a_bill(d: Deployment) -> None:
     assert bill(d, hosts).to_json() == {"gpu_hours": 12.0, "jobs": 2, "cost": None, "unknown": None}
     priced = replace(d, fleet=replace(d.fleet, price_per_gpu_hour="2.5"))
     assert bill(priced, hosts).to_json()["cost"] == 30.0
-    assert bill(priced, hosts).text() == "GPU-hours: 12.00 in 2 job(s), 30.00 at 2.5 a GPU-hour"
+    assert bill(priced, hosts).text() == "GPU-hours: 12.00 in 2 run(s), 30.00 at 2.5 a GPU-hour"
 
 
 def test_a_bill_that_can_not_be_told_is_not_zero(d: Deployment) -> None:
