@@ -92,7 +92,8 @@ def _variables(d: Deployment, process: Process, fingerprint_: str) -> tuple[str,
 def _secrets(d: Deployment, command: Command) -> list[str]:
     lines = []
     for variable in sorted(command.secrets):
-        lines += [f"read -r {variable} <{quote(paths.api_key(d))}", f"export {variable}"]
+        # a file without an end of line is read as well, and `read` then fails
+        lines += [f'read -r {variable} <{quote(paths.api_key(d))} || [ -n "${variable}" ]', f"export {variable}"]
     return lines
 
 
