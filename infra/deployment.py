@@ -45,7 +45,8 @@ class LauncherConfig:
     """What the launcher asks for; "" or 0 is left to the site. `time` as `sbatch --time` takes it, `gpus` per node.
 
     `port` is the launcher's own, of its mesh or cluster, and `shm` the size of /dev/shm in a container. `devices` are
-    the GPUs taken of each node, by number, where no scheduler gives them out; () are the first ones.
+    the GPUs taken of each node, by number, where no scheduler gives them out; () are the first ones. `mpi` is how SLURM
+    wires up the ranks of an MPI job that it starts itself: "pmix", or "" where it starts none.
     """
 
     name: str
@@ -61,6 +62,12 @@ class LauncherConfig:
     port: int = 0
     shm: str = ""
     devices: tuple[int, ...] = ()
+    mpi: str = ""
+
+    @property
+    def by_tasks(self) -> bool:
+        """Whether SLURM itself starts a rank a GPU, each a task of an MPI job; other launchers do not use `mpi`."""
+        return self.name == "slurm" and self.mpi == "pmix"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +158,8 @@ class Deployment:
     @property
     def gated(self) -> bool:
         """Whether a gateway stands before the engine: to ask for the key where that does not, and for TLS."""
-        return self.launcher.name in GATED and (self.guards != "all" or bool(self.endpoint.certificate))
+        able = self.launcher.name in GATED or self.launcher.by_tasks
+        return able and (self.guards != "all" or bool(self.endpoint.certificate))
 
     @property
     def inner_port(self) -> int:

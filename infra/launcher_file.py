@@ -58,6 +58,7 @@ def launcher(reader: Reader, fleet: Fleet | None, names: tuple[str, ...]) -> Lau
         port=reader.number("port", default=0, low=1024, high=65535),
         shm=worded(reader, "shm", LAUNCHER["shm"]),
         devices=_devices(reader),
+        mpi=reader.choice("mpi", ("pmix",), default=""),
     )
     reader.done()
     return config

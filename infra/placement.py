@@ -65,9 +65,9 @@ class Placement:
         return self.nodes * self.gpus_per_node
 
 
-def rendezvous(launcher: str, nodes: int) -> Rendezvous:
-    """How the ranks of a launcher find each other on so many nodes."""
-    return _MEETING.get(launcher, "single" if nodes == 1 else "tcp")
+def rendezvous(launcher: str, nodes: int, *, by_tasks: bool = False) -> Rendezvous:
+    """How the ranks of a launcher find each other on so many nodes; `by_tasks` as in LauncherConfig."""
+    return "mpi" if by_tasks else _MEETING.get(launcher, "single" if nodes == 1 else "tcp")
 
 
 def place(d: Deployment) -> Placement:
@@ -103,7 +103,7 @@ def _hosts(d: Deployment, candidates: tuple[Host, ...], nodes: int) -> list[Host
 
 def _ranks(d: Deployment, hosts: Sequence[Host | None], per_node: int, replica: int) -> Iterator[Rank]:
     """The ranks of one engine: one a node, or one a GPU where they are those of an MPI job."""
-    meeting = rendezvous(d.launcher.name, len(hosts))
+    meeting = rendezvous(d.launcher.name, len(hosts), by_tasks=d.launcher.by_tasks)
     by_name = d.launcher.name == "slurm"  # its job asks the nodes for their addresses
     whole = d.launcher.devices[:per_node] or tuple(range(per_node))
     pieces = [(gpu,) for gpu in whole] if meeting == "mpi" else [whole]

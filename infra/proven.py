@@ -67,15 +67,18 @@ def _meeting(d: Deployment) -> Iterator[Problem]:
     """Whether the launcher brings the engine's ranks together."""
     engine, launcher = ENGINES[d.engine], LAUNCHERS[d.launcher.name]
     nodes = placement.place(d).nodes
-    need = placement.rendezvous(d.launcher.name, nodes)
+    by_tasks = d.launcher.by_tasks
+    need = placement.rendezvous(d.launcher.name, nodes, by_tasks=by_tasks)
     if need not in engine.rendezvous & launcher.offers:
         fitting = [
             name for name, it in LAUNCHERS.items() if placement.rendezvous(name, nodes) in it.offers & engine.rendezvous
         ]
+        fitting += ["slurm with mpi: pmix"] if "mpi" in engine.rendezvous else []
         yield Problem(
-            where="$.launcher.name",
+            where="$.launcher.mpi" if by_tasks else "$.launcher.name",
             rule="launcher",
             found=f"{launcher.name} with {engine.name} over {nodes} node{'s' if nodes > 1 else ''}",
             wanted=f"a launcher that brings the engine's ranks together ({', '.join(fitting) or 'none does'})",
             why=_MEETING[need] if need in launcher.offers else f"{launcher.name} starts one node's ranks alone",
+            fix="leave `mpi: pmix` out" if by_tasks else None,
         )

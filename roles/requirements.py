@@ -132,8 +132,14 @@ def site(
     account: str = "",
     qos: str = "",
     time: str = "",
+    by_tasks: bool = False,
+    image: bool = False,
 ) -> tuple[Requirement, ...]:
-    """Of a SLURM that is somebody else's, asked on its login host: the partition, its GPUs, and the right to submit."""
+    """Of a SLURM that is somebody else's, asked on its login host: the partition, its GPUs, and the right to submit.
+
+    Where SLURM starts the ranks of an MPI job itself (`by_tasks`), it must have PMIx, and Pyxis where they come in an
+    `image`; whether enroot hands PMIx on into its containers only a job sees.
+    """
     options = {"partition": partition, "account": account, "qos": qos, "time": time, "nodes": str(nodes)}
     if gpus_per_node:
         options["gpus-per-node"] = str(gpus_per_node)
@@ -159,7 +165,23 @@ def site(
             "set launcher.account, qos, partition or time in the stack file to what the site gives you",
             words=words,
         ),
+        *(_ranks(image=image) if by_tasks else ()),
     )
+
+
+def _ranks(*, image: bool) -> tuple[Requirement, ...]:
+    """What srun needs to start the ranks of an MPI job."""
+    pmix = _require(
+        "pmix",
+        "a SLURM with PMIx (`srun --mpi=list`)",
+        "ask the site's staff for SLURM's plugin mpi/pmix, or use the launcher mpirun",
+    )
+    pyxis = _require(
+        "pyxis",
+        "a SLURM with Pyxis (`srun --container-image`)",
+        "ask the site's staff for enroot and Pyxis, or use slipway:environment instead of slipway:image",
+    )
+    return (pmix, pyxis) if image else (pmix,)
 
 
 def _named(gpus: Gpus) -> str:

@@ -77,7 +77,8 @@ def mesh(d: Deployment, place: Placement) -> dict[str, object]:
         "stack": d.stack,
         "folder": paths.job_folder(d),
         "port": d.launcher.port or MESH_PORT,
-        "user": "root" if d.image else paths.run_user(d.fleet),  # root of its own user namespace, nobody outside
+        # root of its own user namespace, nobody outside; on somebody else's SLURM who we are there
+        "user": "root" if d.image else paths.run_user(d.fleet) or d.fleet.login.user,
         "hosts": [
             {"name": host.name, "address": host.address, "interface": host.interface, "gpus": counts[host.name]}
             for host in hosts
@@ -106,7 +107,7 @@ def _sshd(d: Deployment, place: Placement, host: str) -> Process:
         command=_program(d, "mesh", "serve", host),
         before="\n".join(
             (
-                *([container.check(d)] if d.image else []),
+                container.check(d) if d.image else _check_programs(),
                 caches(d),
                 check_weights(d),
                 _program(d, "mesh", "keys", host).line(),
@@ -119,6 +120,19 @@ def _sshd(d: Deployment, place: Placement, host: str) -> Process:
     if not d.image:
         return process
     return replace(process, command=container.run(d, place, MESH, process.command, _private(d)))
+
+
+def _check_programs() -> str:
+    """Shell that ends a process on a node without what an image would bring; `mpirun` may be the environment's own."""
+    return (
+        "for program in /usr/sbin/sshd ssh ssh-keygen mpirun; do\n"
+        '  command -v "$program" >/dev/null || {\n'
+        '    echo "slipway: error: no $program on $(hostname); install OpenSSH (its service need not run) and "'
+        "'Open MPI there, or use slipway:image'\n"
+        "    exit 1\n"
+        "  }\n"
+        "done"
+    )
 
 
 def _keeper(d: Deployment, host: str) -> Process:

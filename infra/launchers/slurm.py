@@ -10,10 +10,11 @@ from hosts.resources.files import Directory, File, SecretFile
 from hosts.resources.programs import program
 from hosts.resources.slurm_job import SlurmJob
 from hosts.shell import quote
-from hosts.state import Stage, fingerprint
+from hosts.state import Resource, Stage, fingerprint
 from infra import artifacts, paths, runtime
 from infra.command import Command, Var
 from infra.deployment import Deployment
+from infra.launchers import gateway, tasks
 from infra.placement import ADDRESS, HEAD, Placement
 from infra.placement import place as placed
 from infra.protocols import Engine, Rendezvous
@@ -28,9 +29,9 @@ class Slurm:
     """The launcher `slurm`."""
 
     name: ClassVar[str] = "slurm"
-    offers: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp"})
+    offers: ClassVar[frozenset[Rendezvous]] = frozenset({"single", "tcp", "mpi"})
     options: ClassVar[tuple[str, ...]] = (
-        "partition", "time", "account", "qos", "constraint", "nodelist", "mem", "cpus", "gpus",
+        "partition", "time", "account", "qos", "constraint", "nodelist", "mem", "cpus", "gpus", "mpi",
     )  # fmt: skip
     built: ClassVar[bool] = True
 
@@ -61,14 +62,26 @@ class Slurm:
                 wanted="a launcher that starts several roles (systemd)",
                 why="its job is one engine on all its nodes",
             )
-        if d.image:
+        if d.launcher.by_tasks:
+            yield from tasks.problems(d)
+        elif d.image:
             yield Problem(
                 where="$.image",
                 rule="launcher",
                 found="an image",
                 wanted="slipway:environment",
-                why="its job runs the engine from an environment on storage",
+                why="its job runs the engine from an environment on storage, unless its ranks are those of an MPI job",
                 fix="use the launcher mpirun or systemd for an image",
+            )
+        if d.guards == "nothing" and not d.gated:
+            yield Problem(
+                level="warning",
+                rule="endpoint",
+                where="$.endpoint",
+                found=f"{d.engine}, which asks clients for no API key, with no gateway before it",
+                wanted="a launcher with a gateway",
+                why="it listens on all addresses of its node, and answers whoever reaches that",
+                fix="use the launcher systemd, whose processes a SLURM job owns as well",
             )
         yield from limit_problems(d)
 
@@ -77,13 +90,15 @@ class Slurm:
         return tuple(engine.command(d, rank) for rank in place.ranks)
 
     def by_hand(self, d: Deployment, place: Placement, engine: Engine) -> tuple[tuple[str, str], ...]:
-        """Each rank's line on its node."""
+        """Each rank's line on its node, or one for all where SLURM starts them as tasks."""
+        if d.launcher.by_tasks:
+            return ((d.fleet.login.name, tasks.by_hand(d, place, engine)),)
         lines = (Command(argv=command.argv, env=d.env).line() for command in self.commands(d, place, engine))
         return tuple((rank.host or f"node {rank.index}", line) for rank, line in zip(place.ranks, lines, strict=True))
 
     def files(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:
-        """The job's script."""
-        return {"job.sbatch": script(d, place, engine, self._mark(d, place, engine, ""))}
+        """The files that the job reads, and its script."""
+        return self._made(d, place, engine, self._mark(d, place, engine, ""))
 
     def endpoint(self, d: Deployment, place: Placement, engine: Engine) -> Endpoint:  # noqa: ARG002
         """On the job's own node."""
@@ -91,7 +106,15 @@ class Slurm:
 
     def _mark(self, d: Deployment, place: Placement, engine: Engine, key: str) -> str:
         """The fingerprint of what the job is started from."""
-        return fingerprint(script(d, place, engine, ""), _manifest(d), d.software.digest, key)
+        made = self._made(d, place, engine, "").values()
+        return fingerprint(*made, _manifest(d), d.image or d.software.digest, key)
+
+    def _made(self, d: Deployment, place: Placement, engine: Engine, mark: str) -> dict[str, str]:
+        """The texts of the job's folder that tell one deployment from another."""
+        made = dict(engine.files(d))
+        if d.gated:
+            made |= {gateway.CONF: gateway.conf(d), tasks.GATEWAY: tasks.gateway_script(d, mark)}
+        return {**made, "job.sbatch": script(d, place, engine, mark)}
 
     def stages(
         self, d: Deployment, place: Placement, engine: Engine, *, digests: Mapping[str, str]
@@ -101,13 +124,16 @@ class Slurm:
         key = digests.get(API_KEY, "")
         manifest = _manifest(d)
         mark = self._mark(d, place, engine, key)
-        launch = (
+        launch: tuple[Resource, ...] = (
             Directory(path=folder, mode="0750", owner=user, group=user, purge=True),
             SecretFile(path=paths.api_key(d), secret=API_KEY, digest=key, mode="0600", owner=user, group=user),
             File(path=f"{folder}/ready.py", content=program("ready"), owner=user, group=user),
             File(path=f"{folder}/weights.py", content=program("weights"), owner=user, group=user),
             File(path=f"{folder}/weights.manifest", content=manifest, owner=user, group=user),
-            File(path=f"{folder}/job.sbatch", content=script(d, place, engine, mark), owner=user, group=user),
+            *(
+                File(path=f"{folder}/{name}", content=text, owner=user, group=user)
+                for name, text in self._made(d, place, engine, mark).items()
+            ),
             SlurmJob(
                 stack=d.stack,
                 folder=folder,
@@ -138,6 +164,18 @@ def _manifest(d: Deployment) -> str:
 
 def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
     """The sbatch script, rendered from `slurm/serve.sbatch.j2`; the same deployment gives the same bytes."""
+    if d.launcher.by_tasks:
+        return tasks.script(
+            d,
+            place,
+            engine,
+            mark,
+            options=tuple(
+                options(d, nodes=place.nodes, gpus=place.gpus_per_node, nodelist=d.launcher.nodelist, by_tasks=True)
+            ),
+            served=endpoint(d).served,
+            secrets=tuple(_secrets(d, engine.command(d, place.ranks[0]))),
+        )
     environment, weights = artifacts.environment(d), artifacts.weights(d)
     in_job = replace(place.ranks[0], head=HEAD, address=ADDRESS)
     head = engine.command(d, in_job)
@@ -169,11 +207,11 @@ def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
     )
 
 
-def options(d: Deployment, *, nodes: int, gpus: int, nodelist: Sequence[str]) -> Iterator[str]:
-    """The `#SBATCH` lines of a job with so many GPUs a node.
+def options(d: Deployment, *, nodes: int, gpus: int, nodelist: Sequence[str], by_tasks: bool = False) -> Iterator[str]:
+    """The `#SBATCH` lines of a job with so many GPUs a node, and a task on each node, or a task a GPU.
 
     Name and comment stand on sbatch's command line, where the tag is made."""
-    config = d.launcher
+    config, each = d.launcher, gpus if by_tasks else 1
     given = {
         "partition": config.partition,
         "account": config.account,
@@ -182,8 +220,8 @@ def options(d: Deployment, *, nodes: int, gpus: int, nodelist: Sequence[str]) ->
         "nodelist": ",".join(nodelist),
         "time": config.time,
         "nodes": str(nodes),
-        "ntasks-per-node": "1",
-        "cpus-per-task": str(config.cpus or ""),
+        "ntasks-per-node": str(each),
+        "cpus-per-task": str(tasks.cpus(d, each) or ""),
         "gres": f"gpu:{gpus}",
         "mem": config.mem,
         "output": f"{paths.job_folder(d)}/job-%j.out",

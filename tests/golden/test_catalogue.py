@@ -1,6 +1,7 @@
 """Every shipped stack through its launcher: the lines that a person would type, and the files that start its ranks."""
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -26,6 +27,7 @@ PAIRS: dict[tuple[str, str], str] = {
     ("sglang", "kubernetes"): "k2-sglang-tp16",
     ("sglang-kt", "slurm"): "k2-ktransformers",
     ("trtllm", "systemd"): "k2-trtllm-tp16",
+    ("trtllm", "slurm"): "k2-trtllm-tp16",
     ("trtllm", "kubernetes"): "k2-trtllm-tp16",
     ("ktransformers", "kubernetes"): "k2-ktransformers-legacy",
 }
@@ -44,6 +46,8 @@ def test_other_pairs(engine: str, launcher: str, golden: Golden) -> None:
     d = replace(d, launcher=replace(d.launcher, name=launcher, cpus=64, mem="850Gi", shm="16Gi"))
     if launcher == "kubernetes":
         d = replace(d, fleet=fleet.load("ice"), image=IMAGE)
+    if launcher == "slurm":
+        d = replace(d, image="")
     if d.engine in ("trtllm", "sglang"):
         d = replace(d, parallelism=Parallelism(tensor=8))
     assert d.engine == engine
@@ -60,11 +64,32 @@ def test_every_pair_that_fits_has_a_rendering() -> None:
         if it.rendezvous & other.offers
     }
     shipped = {(d.engine, d.launcher.name) for d in map(spec.load, spec.stacks())}
-    # these two come in images, and the job of slurm runs from an environment
-    assert fitting - {("trtllm", "slurm"), ("ktransformers", "slurm")} == shipped | set(PAIRS)
+    # it comes in images and its processes are no ranks of MPI; else the job of slurm runs from an environment
+    assert fitting - {("ktransformers", "slurm")} == shipped | set(PAIRS)
 
 
-def compare(d: Deployment, golden: Golden) -> None:
+def test_mpirun_without_containers(golden: Golden) -> None:
+    d = spec.load("k2-trtllm-tp16")
+    compare(replace(d, stack="trtllm-mpirun-bare", image="", environment="engine", software=SOFTWARE), golden)
+
+
+BY_TASKS = {"trtllm-tasks": False, "trtllm-pyxis": True}
+"""Tasks of SLURM as ranks, in an image and without one."""
+
+
+@pytest.mark.parametrize("stack", BY_TASKS)
+def test_ranks_as_tasks_of_slurm(stack: str, golden: Golden) -> None:
+    d = replace(spec.load("k2-trtllm-tp16"), stack=stack)
+    d = replace(d, launcher=replace(d.launcher, name="slurm", mpi="pmix", time="24:00:00", cpus=112, mem="1800G"))
+    if BY_TASKS[stack]:  # on somebody else's SLURM, which chooses the nodes
+        d = replace(d, fleet=replace(d.fleet, slurm="existing"), image=IMAGE)
+    else:
+        d = replace(d, image="", environment="engine", software=SOFTWARE)
+    script = compare(d, golden)["job.sbatch"]
+    check(script.partition("<<'SLIPWAY_RANK' &\n")[2].partition("\nSLIPWAY_RANK\n")[0])
+
+
+def compare(d: Deployment, golden: Golden) -> Mapping[str, str]:
     """All that is rendered of a deployment against its golden file; scripts are what a shell can read."""
     engine, launcher, placed = ENGINES[d.engine], LAUNCHERS[d.launcher.name], place(d)
     files = launcher.files(d, placed, engine)
@@ -78,6 +103,7 @@ def compare(d: Deployment, golden: Golden) -> None:
             assert isinstance(parse_yaml(text), dict)
     parts = [f"=== {name}\n{text}" for name, text in files.items()]
     golden(f"{d.engine}-{d.launcher.name}/{d.stack}.txt", "\n".join([*lines, "", *parts]))
+    return files
 
 
 def check(script: str) -> None:

@@ -19,11 +19,12 @@ from infra.placement import place, rendezvous
 from tests.unit.stacks import changed
 
 LOCK, IMAGE, PLAN_ONLY = ("environment", "$.environment"), ("image", "$.image"), ("launcher", "$.launcher.name")
+OPEN = ("endpoint", "$.endpoint")
 EXPECTED: dict[str, set[tuple[str, str]]] = {
     "dgx-h200": {LOCK},
     "eagle3-3node": {IMAGE},
     "h100-k2-vllm-tp16": {LOCK},
-    "h100-k25-sglang-tp16": {LOCK},
+    "h100-k25-sglang-tp16": {LOCK, OPEN},
     "h100-k25-vllm-dp16-ep": {LOCK},
     "h100-k25-vllm-tp16": {LOCK},
     "h100-k25-vllm-tp8-pp2": {LOCK},
@@ -32,7 +33,7 @@ EXPECTED: dict[str, set[tuple[str, str]]] = {
     "k2-ktransformers-legacy": {IMAGE},
     "k2-ktransformers-legacy-amx": {IMAGE},
     "k2-sglang-pd-4p12d": {LOCK},
-    "k2-sglang-tp16": {LOCK},
+    "k2-sglang-tp16": {LOCK, OPEN},
     "k2-trtllm-tp16": {IMAGE},
     "k2-vllm-dp16-ep": {LOCK},
     "k2-vllm-tp16": {LOCK},
@@ -95,7 +96,7 @@ def test_another_fleet_or_launcher_is_one_line(stack: str, path: str, value: obj
 
 
 PAIRS: list[tuple[str, object, str]] = [
-    ("k2-trtllm-tp16", {"name": "slurm", "time": "60"}, "(mpirun)"),
+    ("k2-trtllm-tp16", {"name": "slurm", "time": "60"}, "(mpirun, slurm with mpi: pmix)"),
     ("k2-trtllm-tp16", {"name": "ray"}, "the engine does not run on Ray"),
     ("k2-trtllm-tp16", {"name": "systemd"}, "the engine's ranks do not find each other over TCP alone"),
     ("k2-vllm-tp16", {"name": "mpirun"}, "the engine's processes are not ranks of an MPI job"),
