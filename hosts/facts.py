@@ -5,7 +5,7 @@ proc_meminfo(5), nvidia-smi --help-query-gpu, the kernel's Documentation/ABI/sta
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hosts.shell import Frame, parse_frames, probe_script, quote
@@ -14,6 +14,8 @@ STAND_IN = "/dev/slipway-gpu"
 """Device files of the lab's machines that stand where GPUs would be."""
 
 GPU_QUERY = "index,name,memory.total,driver_version,mig.mode.current,ecc.mode.current,pci.bus_id"
+RAIL_GBPS = 200
+"""What the rails of GPU machines have at least, since HDR; slower RDMA devices are management's or storage's."""
 _NETWORK_FILESYSTEMS = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "wekafs", "cifs", "glusterfs", "panfs", "9p")
 
 
@@ -32,13 +34,14 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hca:
-    """One port of an InfiniBand or RoCE adapter."""
+    """One port of an InfiniBand or RoCE adapter; `by_gpu`: a PCI switch below it is also above a GPU."""
 
     name: str
     port: int
     state: str
     rate: str
     link: str
+    by_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +110,14 @@ def _probes(storage: str) -> dict[str, str]:
         # a driver that hangs must not hang us; the folders are where drivers of containers and appliances live
         "gpus": "PATH=$PATH:/usr/bin:/usr/local/nvidia/bin; command -v nvidia-smi >/dev/null || exit 127; "
         f"timeout -k 5 60 nvidia-smi --query-gpu={GPU_QUERY} --format=csv,noheader,nounits",
-        "bus": 'for d in /sys/bus/pci/devices/*; do read -r vendor <$d/vendor; [ "$vendor" = 0x10de ] && cat $d/class; '
-        "done 2>/dev/null; true",
+        "bus": 'for d in /sys/bus/pci/devices/*; do read -r vendor <$d/vendor; [ "$vendor" = 0x10de ] && '
+        'echo "$(cat $d/class) $(readlink -f $d)"; done 2>/dev/null; true',
         "stand_ins": f"ls -d {STAND_IN}[0-9]* 2>/dev/null; true",
         "addresses": "PATH=$PATH:/usr/sbin:/sbin; ip -o addr show",
         "session": 'echo "$SSH_CONNECTION"',
         "hcas": "for p in /sys/class/infiniband/*/ports/*; do [ -e $p/state ] || continue; d=${p%/ports/*}; "
-        'echo "${d##*/}|${p##*/}|$(cat $p/state)|$(cat $p/rate)|$(cat $p/link_layer)"; done; true',
+        'echo "${d##*/}|${p##*/}|$(cat $p/state)|$(cat $p/rate)|$(cat $p/link_layer)|$(readlink -f $d/device)"; '
+        "done; true",
         "storage": below,
         "disks": "lsblk -bdnP -o NAME,TYPE,SIZE,MODEL",
         "root": "id -u",
@@ -155,7 +159,7 @@ def facts(said: Mapping[str, Frame]) -> Facts:
         stand_ins=len(said["stand_ins"].out.split()),
         addresses=addresses,
         interface=_interface(said["session"].out, addresses),
-        hcas=tuple(_hcas(said["hcas"].out)),
+        hcas=tuple(_hcas(said["hcas"].out, _gpu_paths(said["bus"].out))),
         storage=parse_folder(said["storage"].out),
         disks=tuple(parse_disks(said["disks"].out)),
         root=said["root"].out.strip() == "0",
@@ -229,12 +233,50 @@ def _interface(session: str, addresses: Mapping[str, tuple[str, ...]]) -> str:
     return next((name for name, known in addresses.items() if here in known), "")
 
 
-def _hcas(text: str) -> Iterator[Hca]:
+def rails(facts: Facts) -> tuple[tuple[str, ...], bool]:
+    """The HCAs of the compute rails that are up, by number, and whether that is certain.
+
+    A rail's HCA hangs on a GPU's PCI switch, as `nvidia-smi topo -m` says PIX or PXB of. Where none does (virtual
+    machines show no switches) the fastest are taken if they are fast enough, and storage may be among them.
+    """
+    known = any(hca.by_gpu for hca in facts.hcas)
+    up = [hca for hca in facts.hcas if hca.state == "ACTIVE" and hca.port == 1 and hca.by_gpu >= known]
+    fastest = max((_number(hca.rate) for hca in up), default=0)
+    taken = {hca.name for hca in up if known or _number(hca.rate) == fastest >= RAIL_GBPS}
+    by_number = sorted(
+        taken, key=lambda name: [int(word) if word.isdigit() else 0 for word in re.split(r"(\d+)", name)]
+    )
+    return tuple(by_number), known
+
+
+def _gpu_paths(text: str) -> list[str]:
+    """Where GPUs are below /sys/devices, of `CLASS PATH` lines of NVIDIA's devices."""
+    words = [line.split() for line in text.splitlines()]
+    return [line[1] for line in words if len(line) == 2 and line[0].startswith("0x03")]
+
+
+def _switches(path: str) -> set[str]:
+    """The PCI bridges above a device, by path: its root port, below which all is one switch, and what is between."""
+    parts = path.split("/")
+    roots = [n for n, part in enumerate(parts) if part.startswith("pci")]
+    return {"/".join(parts[: n + 1]) for n in range(roots[0] + 1, len(parts) - 1)} if roots else set()
+
+
+def _hcas(text: str, gpus: Sequence[str]) -> Iterator[Hca]:
+    """`NAME|PORT|STATE|RATE|LINK LAYER|PATH` lines."""
+    shared = {bridge for path in gpus for bridge in _switches(path)}
     for line in text.splitlines():
         values = line.split("|")
-        if len(values) == 5 and values[1].isdigit():
-            name, port, state, rate, link = values
-            yield Hca(name=name, port=int(port), state=state.partition(":")[2].strip(), rate=rate, link=link)
+        if len(values) in (5, 6) and values[1].isdigit():
+            name, port, state, rate, link, *path = values
+            yield Hca(
+                name=name,
+                port=int(port),
+                state=state.partition(":")[2].strip(),
+                rate=rate,
+                link=link,
+                by_gpu=any(_switches(where) & shared for where in path),
+            )
 
 
 def _pairs(text: str, by: str) -> dict[str, str]:

@@ -18,6 +18,8 @@ from hosts.schema import Reader, describe, load_yaml
 
 INVENTORY = Path(__file__).parent / "inventory"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+HCA = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+"""An RDMA device's name, as the kernel has it below /sys/class/infiniband."""
 
 SlurmMode = Literal["ours", "existing", "none"]
 ContainerTool = Literal["", "podman"]
@@ -54,6 +56,8 @@ class Host:
     memory_mib: int = 0
     interface: str = ""
     gpus: Gpus | None = None
+    hcas: tuple[str, ...] = ()
+    """The adapters of its compute rails (`mlx5_0`), without those that lead to storage; () where nobody named them."""
     cores: int = 0
     """Physical cores, 0 where nobody named them."""
     numa_nodes: int = 0
@@ -248,6 +252,21 @@ def _words(reader: Reader, key: str) -> tuple[str, ...]:
     return tuple(raw)
 
 
+def _hcas(reader: Reader) -> tuple[str, ...]:
+    """The names of the HCAs in their order, () where there are none."""
+    raw = reader.raw("hcas")
+    if raw is None:
+        return ()
+    if not isinstance(raw, list) or not all(isinstance(word, str) and HCA.fullmatch(word) for word in raw):
+        wanted = "a list of names like mlx5_0, as /sys/class/infiniband has them"
+        reader.problem(reader.at("hcas"), describe(raw), wanted)
+        return ()
+    twice = sorted({word for word in raw if raw.count(word) > 1})
+    if twice:
+        reader.problem(reader.at("hcas"), f"{', '.join(twice)} twice", "each once")
+    return tuple(raw)
+
+
 def _host(name: str, reader: Reader, *, sudo: bool) -> Host:
     gpus = reader.child("gpus") if reader.has("gpus") else None
     host = Host(
@@ -272,6 +291,7 @@ def _host(name: str, reader: Reader, *, sudo: bool) -> Host:
             memory_mib=gpus.number("memory_mib", low=1024, high=1 << 24),
             device=gpus.path("device", default="/dev/nvidia"),
         ),
+        hcas=_hcas(reader),
         cores=reader.number("cores", default=0, low=1, high=100_000),
         numa_nodes=reader.number("numa_nodes", default=0, low=1, high=1024),
         cpu_flags=_words(reader, "cpu_flags"),

@@ -37,6 +37,9 @@ class Rank:
     role: str = ""
     replica: int = 0
     rendezvous: Rendezvous = "tcp"
+    interface: str = ""
+    hcas: tuple[str, ...] = ()
+    """Those of its host; where one environment is given to all hosts, or a scheduler chooses, what all of them have."""
 
     @property
     def is_head(self) -> bool:
@@ -88,7 +91,7 @@ def place(d: Deployment) -> Placement:
         for replica in range(replicas.get(part.role, 1)):
             taken = free[-count:] if last else free[:count]
             free = free[:-count] if last else free[count:]
-            ranks += _ranks(part, taken, per_node, replica)
+            ranks += _ranks(part, taken, per_node, replica, candidates)
     return Placement(ranks=tuple(ranks), candidates=candidates, nodes=nodes, gpus_per_node=per_node)
 
 
@@ -101,15 +104,21 @@ def _hosts(d: Deployment, candidates: tuple[Host, ...], nodes: int) -> list[Host
     return list(candidates) if certain else [None] * nodes
 
 
-def _ranks(d: Deployment, hosts: Sequence[Host | None], per_node: int, replica: int) -> Iterator[Rank]:
+def _ranks(
+    d: Deployment, hosts: Sequence[Host | None], per_node: int, replica: int, candidates: Sequence[Host]
+) -> Iterator[Rank]:
     """The ranks of one engine: one a node, or one a GPU where they are those of an MPI job."""
     meeting = rendezvous(d.launcher.name, len(hosts), by_tasks=d.launcher.by_tasks)
     by_name = d.launcher.name == "slurm"  # its job asks the nodes for their addresses
     whole = d.launcher.devices[:per_node] or tuple(range(per_node))
     pieces = [(gpu,) for gpu in whole] if meeting == "mpi" else [whole]
     first = hosts[0]
+    known = [host for host in hosts if host is not None]
+    all_of_them = known if len(known) == len(hosts) else candidates
+    one_environment = by_name or meeting == "mpi" or all_of_them is candidates
     index = 0
     for host in hosts:
+        interface, hcas = _fabric(all_of_them if one_environment or host is None else [host])
         for piece in pieces:
             yield Rank(
                 index=str(index),
@@ -121,8 +130,16 @@ def _ranks(d: Deployment, hosts: Sequence[Host | None], per_node: int, replica: 
                 role=d.role,
                 replica=replica,
                 rendezvous=meeting,
+                interface=interface,
+                hcas=hcas,
             )
             index += 1
+
+
+def _fabric(hosts: Sequence[Host]) -> tuple[str, tuple[str, ...]]:
+    """The interface and the HCAs that all of them have under the same names."""
+    interfaces, hcas = {host.interface for host in hosts}, {host.hcas for host in hosts}
+    return (interfaces.pop() if len(interfaces) == 1 else ""), (hcas.pop() if len(hcas) == 1 else ())
 
 
 def problems(

@@ -63,6 +63,15 @@ def machine(host: Host, fleet: Fleet) -> tuple[Requirement, ...]:
                 memory_mib=host.memory_mib,
             )
         )
+    if host.interface:
+        required.append(
+            _require(
+                "interface",
+                f"the interface {host.interface}, up",
+                f"correct interface of {host.name} in {place} (ip -br link), or bring it up",
+                name=host.interface,
+            )
+        )
     if host.gpus:
         required.append(
             _require(
@@ -105,6 +114,21 @@ def gpus(host: Host, *, cuda: str = "") -> tuple[Requirement, ...]:
             "fabric-manager",
             "nvidia-fabricmanager running, all GPUs in the fabric",
             "systemctl enable --now nvidia-fabricmanager (the same version as the driver)",
+        ),
+        *_hcas(host),
+    )
+
+
+def _hcas(host: Host) -> tuple[Requirement, ...]:
+    """Of the adapters of the compute rails: NCCL leaves out one that is down and says nothing."""
+    if not host.hcas:
+        return ()
+    return (
+        _require(
+            "hcas",
+            f"{', '.join(host.hcas)} active on port 1, of one link layer",
+            f"see `ibstat` and the cables of {host.name}, or correct its hcas in the fleet file",
+            names=host.hcas,
         ),
     )
 

@@ -1,7 +1,7 @@
 """Asks a served model for a token, and waits for one while it tells the phase; runs on the login host.
 
 probe|wait SERVED TIMEOUT_S
-    SERVED is the JSON of a `Served`; `probe` prints `ready URL JOB`, `not ready: WHY` or `unknown: WHY`
+    SERVED is the JSON of a `Served`; `probe` prints `ready URL JOB [FABRIC]`, `not ready: WHY` or `unknown: WHY`
 self SERVED TIMEOUT_S
     inside the job: asks the server (on loopback, where SERVED names no address) and writes FOLDER/ready.json
 
@@ -23,7 +23,7 @@ import urllib.request
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 PROGRESS = "\x1f"
 POLL_S = 1.0
@@ -33,6 +33,8 @@ RESTART_S = 8
 """A unit that ended this long ago is not coming back: systemd starts it once more after three seconds."""
 SLURM_PATH = "/opt/slurm/bin:/usr/local/slurm/bin"
 LOG_TAIL_BYTES = 4 << 20
+LOG_HEAD_BYTES = 8 << 20
+"""Where engines have opened all their communicators: before they load weights."""
 PHASES = (
     (re.compile(r"^slipway: (.+)"), "{}"),
     (re.compile(r"Starting to load model|Initializing a V1 LLM engine"), "loading the engine"),
@@ -53,6 +55,21 @@ HEADER = re.compile(
 )
 """What vLLM 0.19 puts before each line of its log: process and, where it is a message, its level, time and place.
 Before that may stand the host and process of a job of many (`(dgx1/rank-0) `), and the rank as mpirun tags it."""
+NCCL = re.compile(
+    r"(?:^|[^\w.-])(?P<host>[\w-]+):\d+:\d+ \[-?\d+\] NCCL INFO "
+    r"(?:Using network (?P<network>.+?)|NET/IB : Using(?P<opened>.*?)(?:;.*)?)(?: \[repeated .*)?\s*$"
+)
+"""What NCCL 2.18 to 2.32 say of the transport between nodes with NCCL_DEBUG=INFO (src/init.cc, src/transport/net_ib),
+after what engines and Ray put before a line, and before Ray's count of such lines."""
+OPENED = re.compile(r"\[\d+\] ?([\w-]+):\d+/(?:IB|RoCE)")
+"""One HCA of such a line: `[0]mlx5_0:1/IB`, or one of several that act as one, `[0]={[0] mlx5_0:1/IB, [1] …}`."""
+UNREAD = "unread"
+UNFIT = "it gives tokens, but not by the fabric that the fleet's file declares:"
+FABRIC_FIX = (
+    "look on these hosts at /sys/class/infiniband/*/ports/1/state, for /dev/infiniband (in the container too) and at"
+    " `ulimit -l`, then start the stack anew; or correct hcas in the fleet's file; to do without, set NCCL_NET: Socket"
+    " in the stack's engine.env"
+)
 FATAL = re.compile(r"^Traceback \(most recent|^slipway: error|^weights: |^[\w./-]+: error: |out of memory|\bKilled\b")
 CHAINED = re.compile(r"^Traceback |^During handling of |^The above exception ")
 SCREEN_CHARACTERS = 600
@@ -65,7 +82,9 @@ class Served(NamedTuple):
     """What a stack serves: its job's folder and port, the model's name in requests, the file of the key.
 
     `address` is where it is asked ("": the node that its job's script runs on), `certificate` what it must show ("":
-    plain HTTP). `units` are its processes, `HOST/NAME`, where systemd owns them and no SLURM job.
+    plain HTTP). `units` are its processes, `HOST/NAME`, where systemd owns them and no SLURM job. `fabric` is
+    `HOST=HCA,HCA` of each node whose NCCL must speak InfiniBand or RoCE: by these HCAs, or by any where none is named;
+    HOST is "" where a scheduler chose it.
     """
 
     stack: str
@@ -76,6 +95,7 @@ class Served(NamedTuple):
     address: str = ""
     certificate: str = ""
     units: Sequence[str] = ()
+    fabric: Sequence[str] = ()
 
     def url(self, node: str) -> str:
         """Where it is asked, its job's script on `node`."""
@@ -162,6 +182,15 @@ def log_of(folder: str, job: str) -> list[str]:
         return []
 
 
+def head_of(folder: str, job: str) -> list[str]:
+    """The first lines of such a log."""
+    try:
+        with open(f"{folder}/{job}.log" if "/" in job else f"{folder}/job-{job}.out", "rb") as file:
+            return file.read(LOG_HEAD_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
 def phase_of(lines: Sequence[str]) -> str:
     """How far the start has come, by the last line that tells."""
     phase = "starting"
@@ -242,9 +271,72 @@ def look_at_units(served: Served, timeout_s: float) -> tuple[str, str, str]:
     return "ready", f"{url} {served.units[-1]}", served.units[-1]
 
 
+class Transport(NamedTuple):
+    """What NCCL says that one host uses: its networks, and the HCAs that it opened."""
+
+    networks: set[str]
+    hcas: set[str]
+
+
+def transports(lines: Sequence[str]) -> dict[str, Transport]:
+    """What NCCL uses by host, of the lines that it prints with NCCL_DEBUG=INFO.
+
+    `NET/IB : Using` alone proves nothing: it is also printed, with no HCA in it, before a fall-back to sockets.
+    """
+    found: dict[str, Transport] = {}
+    for line in lines:
+        said = NCCL.search(line)
+        if said:
+            uses = found.setdefault(said["host"], Transport(set(), set()))
+            uses.networks.update(filter(None, [said["network"]]))
+            uses.hcas.update(OPENED.findall(said["opened"] or ""))
+    return found
+
+
+def wrong_fabric(used: Mapping[str, Transport], fabric: Sequence[str]) -> list[str]:
+    """Why a host's transport is not the one that `Served.fabric` wants, a line each; no line of NCCL's is no reason.
+
+    A host that calls itself otherwise than the fleet does is held to what all of them want.
+    """
+    wanted = {
+        host: frozenset(filter(None, hcas.split(","))) for host, _, hcas in (row.partition("=") for row in fabric)
+    }
+    of_all = next(iter(wanted.values())) if len(set(wanted.values())) == 1 else frozenset[str]()
+    wrong = []
+    for host, uses in sorted(used.items()):
+        hcas = wanted.get(host, of_all)
+        over = f"InfiniBand or RoCE over {named(hcas)}" if hcas else "InfiniBand or RoCE"
+        others = sorted(network for network in uses.networks if not network.startswith("IB"))
+        if others:
+            wrong.append(f"{host}: NCCL uses the network {', '.join(others)}, wanted {over}")
+        elif hcas and uses.hcas and uses.hcas != hcas:
+            wrong.append(f"{host}: NCCL uses the HCAs {named(uses.hcas)}, wanted {named(hcas)}")
+    return wrong
+
+
+def named(hcas: Iterable[str]) -> str:
+    return ",".join(sorted(hcas, key=lambda name: (len(name), name)))
+
+
+def with_fabric(served: Served, text: str, job: str) -> tuple[str, str, str]:
+    """What `look` says of a stack that gave a token, by the transport between its nodes."""
+    lines = [line for log in served.units or (job,) for line in head_of(served.folder, log)]
+    used = {host: uses for host, uses in transports(lines).items() if uses.networks}
+    wrong = wrong_fabric(used, served.fabric)
+    if wrong:
+        return "unfit", "\n".join([UNFIT, *(f"  {line}" for line in wrong), FABRIC_FIX]), job
+    if len(used) < len(served.fabric):
+        return "ready", f"{text} {UNREAD}", job
+    return "ready", f"{text} IB:{named({hca for uses in used.values() for hca in uses.hcas})}", job
+
+
 def look(served: Served, timeout_s: float) -> tuple[str, str, str]:
-    """(verdict, text, job): verdict is ready, waiting, dead or none. Raises OSError or TimeoutExpired by squeue."""
-    return look_at_units(served, timeout_s) if served.units else look_at_job(served, timeout_s)
+    """(verdict, text, job): verdict is ready, unfit, waiting, dead or none. Raises OSError or TimeoutExpired by squeue.
+
+    One that is unfit gives tokens, by another transport between its nodes than the declared one.
+    """
+    verdict, text, job = look_at_units(served, timeout_s) if served.units else look_at_job(served, timeout_s)
+    return with_fabric(served, text, job) if verdict == "ready" and served.fabric else (verdict, text, job)
 
 
 def look_at_job(served: Served, timeout_s: float) -> tuple[str, str, str]:
@@ -279,8 +371,18 @@ def probe(served: Served, _timeout_s: float) -> None:
         return
     if verdict == "ready":
         print(f"ready {text}")
+    elif verdict == "unfit":
+        print(f"not ready: {text.splitlines()[1].strip()}")
     else:
         print(f"not ready: {'its job is dead' if verdict in ('dead', 'none') else 'starting'}")
+
+
+def where(text: str) -> str:
+    """The address of what is ready, and the fabric that was read back."""
+    url, _, *fabric = text.split()
+    if fabric == [UNREAD]:
+        return f"{url}; its NCCL did not say on all nodes by which transport they speak"
+    return " by ".join((url, *fabric))
 
 
 def wait(served: Served, timeout_s: float) -> None:
@@ -295,8 +397,10 @@ def wait(served: Served, timeout_s: float) -> None:
         except (OSError, subprocess.TimeoutExpired) as error:
             verdict, text, job = "unknown", str(error), ""
         if verdict == "ready":
-            print(f"{PROGRESS}ready after {now - began:.0f} s: {text.split()[0]}", flush=True)
+            print(f"{PROGRESS}ready after {now - began:.0f} s: {where(text)}", flush=True)
             return
+        if verdict == "unfit":
+            sys.exit(text)
         if verdict == "dead":
             log = f"{job}.log" if served.units else f"job-{job}.out"
             what = f"{text} before it was ready; the first error in {served.folder}/{log}:"

@@ -15,7 +15,8 @@ class Endpoint(Base):
     """The endpoint of the stack's SLURM job or units, asked from the login host; the key is read from its file there.
 
     `state` is `ready`, or why not. `timeout_s` bounds the wait after the job has started to run, not its time in the
-    queue. `address` ("": that of the job's node), `certificate` and `units` are those of `hosts/programs/ready.py`.
+    queue. `address` ("": that of the job's node), `certificate`, `units` and `fabric` (NCCL's transport, which must be
+    the declared one) are those of `hosts/programs/ready.py`.
     """
 
     kind: ClassVar[str] = "Endpoint"
@@ -28,6 +29,7 @@ class Endpoint(Base):
     address: str = ""
     certificate: str = ""
     units: tuple[str, ...] = ()
+    fabric: tuple[str, ...] = ()
     timeout_s: str = "3600"
     fingerprint: str = ""
     """The job's that is waited for: another job is another endpoint, although it answers at the same place."""
@@ -45,7 +47,8 @@ class Endpoint(Base):
         """What the program is asked about, as it reads it."""
         named = {"stack": self.stack, "folder": self.folder, "port": self.port, "model": self.model}
         where = {"address": self.address, "certificate": self.certificate, "units": self.units}
-        return json.dumps({**named, "key_file": self.api_key_file, **where})
+        fabric = {"fabric": self.fabric} if self.fabric else {}
+        return json.dumps({**named, "key_file": self.api_key_file, **where, **fabric})
 
     def probe(self) -> str:
         return self._run("probe")
@@ -62,7 +65,9 @@ class Endpoint(Base):
 
     def observed(self, out: str) -> Mapping[str, str]:
         words = out.split()
-        return {"endpoint": words[1], "job": words[2]} if words[:1] == ["ready"] else {}
+        if words[:1] != ["ready"]:
+            return {}
+        return {"endpoint": words[1], "job": words[2]} | ({"fabric": words[3]} if words[3:] else {})
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
         yield self._run("wait")

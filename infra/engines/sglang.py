@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
-from infra import paths
+from infra import fabric, paths
 from infra.command import Command, Word, at_port
 from infra.deployment import Argument, Deployment, Guards, Parallelism
 from infra.engines.options import layer_problems, refused, rendered, software_problems
@@ -139,7 +139,7 @@ class Sglang:
         if _on_cpu(d):
             argv += ["--kt-weight-path", paths.experts(d)]
         argv += rendered(table, args)
-        return Command(argv=tuple(argv), env=dict(d.env))
+        return Command(argv=tuple(argv), env={**fabric.environment(rank, d.env), **d.env})
 
     def router(self, d: Deployment, place: Placement) -> Command | None:
         """`launch_router` before the first node of each server; it runs where the first rank does."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from hosts.problem import Problem
-from infra import paths
+from infra import fabric, paths
 from infra.command import Command, Word
 from infra.deployment import Argument, Deployment, Guards
 from infra.engines.options import layer_problems, refused, rendered, software_problems
@@ -108,7 +108,7 @@ class Trtllm:
         argv += rendered(flag_table.load(self.name, d.release), d.args)
         if _config(d):
             argv += ["--extra_llm_api_options", f"{paths.job_folder(d)}/{YAML_FILE}"]
-        return Command(argv=tuple(argv), env=dict(d.env))
+        return Command(argv=tuple(argv), env={**fabric.environment(rank, d.env), **d.env})
 
 
 def _config(d: Deployment) -> dict[str, Argument]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from hosts.problem import Problem
-from infra import paths
+from infra import fabric, paths
 from infra.command import Command, Word, times
 from infra.deployment import Argument, Deployment, Guards
 from infra.engines.options import layer_problems, refused, rendered, software_problems
@@ -119,7 +119,8 @@ class Vllm:
         argv += _parallelism(d)
         argv += _meeting(d, rank, args)
         argv += rendered(table, args)
-        env: dict[str, Word] = {"VLLM_CACHE_ROOT": f"{paths.cache(d)}/vllm", "VLLM_NO_USAGE_STATS": "1", **d.env}
+        env: dict[str, Word] = {"VLLM_CACHE_ROOT": f"{paths.cache(d)}/vllm", "VLLM_NO_USAGE_STATS": "1"}
+        env |= {**fabric.environment(rank, d.env), **d.env}
         if rank.nodes > 1:
             env["VLLM_HOST_IP"] = rank.address
         return Command(argv=tuple(argv), env=env, secrets={"VLLM_API_KEY": "api-key"})

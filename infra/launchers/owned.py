@@ -10,7 +10,7 @@ from hosts.resources.endpoint import Endpoint
 from hosts.resources.files import Directory, File, SecretFile
 from hosts.resources.programs import program
 from hosts.state import Resource, Stage, fingerprint
-from infra import paths
+from infra import fabric, paths
 from infra.deployment import Deployment
 from infra.launchers import gateway, job, units
 from infra.launchers.process import API_KEY, Process, check_port, mark, script, title
@@ -114,6 +114,7 @@ class Owned(ABC):
             address=_address(d, place),
             certificate=gateway.pinned(d) if d.endpoint.certificate else "",
             units=tuple(f"{it.host}/{it.name}" for it in listed) if by_systemd(d) else (),
+            fabric=fabric.expected(d, place.ranks),
         )
 
     def owner_problems(self, d: Deployment) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
-from infra import paths
+from infra import fabric, paths
 from infra.command import Command, Word, at_port
 from infra.deployment import Deployment
 from infra.launchers import container, gateway
@@ -95,7 +95,7 @@ class Ray(Owned):
 
     def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:
         """The driver on the first node, a worker of the cluster on each other; Ray starts what computes there."""
-        driver = engine.command(d, place.ranks[0])
+        driver = engine.command(d, fabric.agreed(place.ranks))
         address = at_port(place.ranks[0].head, d.launcher.port or PORT)
         first = replace(driver, env={**driver.env, "RAY_ADDRESS": address})
         return (first, *(node(d, place, rank) for rank in place.ranks[1:]))
@@ -158,7 +158,12 @@ def _driver(d: Deployment, place: Placement, command: Command, engine: Engine) -
     driven = replace(
         command,
         argv=(*_program(d, "drive", WAIT_S), *command.argv),
-        env={**_interface(d, place.ranks[0]), **command.env, **security(d), "RAY_COLOR_PREFIX": "0"},
+        env={
+            **fabric.environment(fabric.agreed(place.ranks), d.env),
+            **command.env,
+            **security(d),
+            "RAY_COLOR_PREFIX": "0",
+        },
     )
     process = Process(
         host=place.ranks[0].host,
@@ -190,7 +195,8 @@ def node(d: Deployment, place: Placement, rank: Rank) -> Command:
     argv += ["--num-cpus", str(2 * place.gpus_per_node + 4), "--num-gpus", str(place.gpus_per_node)]
     argv += ["--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", f"{paths.temporary(d)}ray"]
     env: dict[str, Word] = {
-        **_interface(d, rank),
+        # a host's name may resolve to loopback, which gloo would then take
+        **fabric.environment(rank, d.part(rank.role).env),
         # Ray gives its own environment to what it starts; vLLM's driver only adds VLLM_ and NCCL_
         **d.part(rank.role).env,
         **security(d),
@@ -208,9 +214,3 @@ def security(d: Deployment) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": f"{paths.job_folder(d)}/{TOKEN}",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-
-
-def _interface(d: Deployment, rank: Rank) -> dict[str, Word]:
-    """The declared interface of the node: a host's name may resolve to loopback, which gloo would then take."""
-    name = d.fleet.host(rank.host).interface
-    return dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"), name) if name else {}

@@ -11,7 +11,7 @@ from hosts.resources.programs import program
 from hosts.resources.slurm_job import SlurmJob
 from hosts.shell import quote
 from hosts.state import Resource, Stage, fingerprint
-from infra import artifacts, paths, runtime
+from infra import artifacts, fabric, paths, runtime
 from infra.command import Command, Var
 from infra.deployment import Deployment
 from infra.launchers import gateway, tasks
@@ -102,7 +102,7 @@ class Slurm:
 
     def endpoint(self, d: Deployment, place: Placement, engine: Engine) -> Endpoint:  # noqa: ARG002
         """On the job's own node."""
-        return endpoint(d)
+        return replace(endpoint(d), fabric=fabric.expected(d, place.ranks))
 
     def _mark(self, d: Deployment, place: Placement, engine: Engine, key: str) -> str:
         """The fingerprint of what the job is started from."""
@@ -142,7 +142,7 @@ class Slurm:
                 completions=COMPLETIONS if d.fleet.slurm == "ours" else "",
             ),
         )
-        login, ready = d.fleet.login.name, replace(endpoint(d), fingerprint=mark)
+        login, ready = d.fleet.login.name, replace(self.endpoint(d, place, engine), fingerprint=mark)
         return Stage(name="launch", hosts={login: launch}), Stage(name="ready", hosts={login: (ready,)}, lock=False)
 
 

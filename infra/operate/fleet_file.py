@@ -11,7 +11,7 @@ from typing import Any
 
 from hosts.connection import HostKey
 from hosts.errors import Blocked
-from hosts.facts import STAND_IN, Facts
+from hosts.facts import STAND_IN, Facts, rails
 from hosts.fleet import NAME, Gpus, Host
 
 Data = dict[str, Any]
@@ -213,8 +213,16 @@ def _entry(was: Data, machine: Machine, *, jump: str, role: str, sudo: bool) -> 
     found |= _sizes(facts, was)
     if facts.interface and was.get("interface") not in facts.addresses:
         found["interface"] = facts.interface
+    taken, _ = rails(facts)
+    if taken and facts.gpus and not _named_hcas(facts, was):
+        found["hcas"] = list(taken)
     gpus = _gpus(facts, was.get("gpus") or {})
     return was | found | ({"gpus": gpus} if gpus else {})
+
+
+def _named_hcas(facts: Facts, was: Data) -> bool:
+    """Whether somebody named the HCAs (none of them: `[]`), and the machine has all of those."""
+    return "hcas" in was and set(was["hcas"] or ()) <= {hca.name for hca in facts.hcas}
 
 
 def _sizes(facts: Facts, was: Data) -> Data:
@@ -251,6 +259,13 @@ def _kept(facts: Facts, now: Data) -> Iterator[str]:
         yield f"memory_mib: {now['memory_mib']} kept, the machine has {facts.memory_mib}; delete the line to take it"
     if facts.interface and now.get("interface") != facts.interface:
         yield f"interface: {now.get('interface')} kept, the machine was reached by {facts.interface}"
+    taken, certain = rails(facts)
+    named = now.get("hcas") or []
+    if facts.gpus and taken and set(named) != set(taken):
+        rails_ = ", ".join(taken)
+        yield f"hcas: {_short(named) or 'none'} kept, the compute rails are {rails_}; delete the line to take these"
+    elif named and not certain:
+        yield f"hcas: {_short(named)} were chosen by speed alone; if one leads to storage, delete it from the list"
 
 
 def _notes(facts: Facts, now: Data, document: Data) -> Iterator[str]:
@@ -277,4 +292,6 @@ def _notes(facts: Facts, now: Data, document: Data) -> Iterator[str]:
 def _short(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

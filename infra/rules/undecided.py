@@ -44,7 +44,7 @@ UNDECIDED: tuple[tuple[str, str, str], ...] = (
     (
         "NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME on every host",
         "which interface leads to the other nodes is a fact of the hosts; Moonshot's lines set none and work",
-        "rule interface refuses those that lead nowhere; a preflight, which is not there yet, will look on all hosts",
+        "rule interface refuses those that lead nowhere; the fleet file's own is set and looked for on all hosts",
     ),
     (
         "Passwordless ssh between the hosts of mpirun, its port, and known host keys",

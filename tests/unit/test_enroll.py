@@ -9,7 +9,7 @@ import pytest
 
 from hosts.connection import Connect, HostKey
 from hosts.errors import Blocked, InputError, SlipwayError, Unreachable
-from hosts.facts import Facts, Gpu, facts, parse_addresses, parse_gpus, read, script
+from hosts.facts import Facts, Gpu, facts, parse_addresses, parse_gpus, rails, read, script
 from hosts.fleet import Fleet, Host, dump, parse
 from hosts.schema import parse_yaml
 from hosts.shell import Frame
@@ -158,6 +158,72 @@ def test_a_new_fleet() -> None:
         "gpus": {"count": 1, "model": "NVIDIA H200", "memory_mib": 143771},
     }
     assert any("ext4" in note for note in notes)
+
+
+SWITCHES = "/sys/devices/pci0000:15/0000:15:01.0/0000:16:00.0/0000:17:0"
+PORT = "{0}|1|{1}|{2} Gb/sec (4X NDR)|{3}|{4}\n"
+DGX_PORTS = "".join(
+    PORT.format(*row)
+    for row in (
+        ("mlx5_0", "4: ACTIVE", 400, "InfiniBand", SWITCHES + "0.0/0000:18:00.0"),
+        ("mlx5_1", "4: ACTIVE", 400, "InfiniBand", "/sys/devices/pci0000:20/0000:20:01.0/0000:21:00.0"),
+        ("mlx5_10", "4: ACTIVE", 400, "InfiniBand", SWITCHES + "1.0/0000:19:00.0"),
+        ("mlx5_2", "4: ACTIVE", 100, "Ethernet", "/sys/devices/pci0000:20/0000:20:01.0/0000:21:00.1"),
+        ("mlx5_3", "4: ACTIVE", 400, "InfiniBand", SWITCHES + "2.0/0000:1a:00.0"),
+        ("mlx5_4", "1: DOWN", 400, "InfiniBand", SWITCHES + "3.0/0000:1b:00.0"),
+    )
+)
+"""Ports as sysfs has them, a rail behind each GPU's switch, and storage at root ports of its own."""
+
+
+def with_ports(bus: str, ports: str = DGX_PORTS) -> Facts:
+    """The H200, with HCAs and GPUs where they are told to be."""
+    said = json.loads((DATA / "h200-facts.json").read_text(encoding="utf-8"))
+    said |= {"bus": {"status": 0, "out": bus}, "hcas": {"status": 0, "out": ports}}
+    return facts({name: Frame(**frame) for name, frame in said.items()})
+
+
+@pytest.mark.parametrize(
+    ("bus", "ports", "expected"),
+    [
+        (f"0x030200 {SWITCHES}4.0/0000:1c:00.0\n", DGX_PORTS, (("mlx5_0", "mlx5_3", "mlx5_10"), True)),
+        # a virtual machine's devices hang on its root complex, each at its own place
+        (
+            "0x030200 /sys/devices/pci0000:00/0000:00:06.0\n",
+            DGX_PORTS,
+            (("mlx5_0", "mlx5_1", "mlx5_3", "mlx5_10"), False),
+        ),
+        ("0x068000 " + SWITCHES + "4.0/0000:1c:00.0\n", DGX_PORTS, (("mlx5_0", "mlx5_1", "mlx5_3", "mlx5_10"), False)),
+        ("0x030200\n", DGX_PORTS.replace("/sys/devices", ""), (("mlx5_0", "mlx5_1", "mlx5_3", "mlx5_10"), False)),
+        ("0x030200\n", "", ((), False)),
+        # a rail that is down is none, and storage does not become one
+        (f"0x030200 {SWITCHES}4.0/0000:1c:00.0\n", DGX_PORTS.replace("4: ACTIVE|400", "1: DOWN|400"), ((), True)),
+        ("0x030200\n", "mlx5_0|1|4: ACTIVE|25 Gb/sec (1X EDR)|Ethernet\n", ((), False)),
+    ],
+)
+def test_compute_rails_hang_on_the_gpus_switches(bus: str, ports: str, expected: tuple[tuple[str, ...], bool]) -> None:
+    found = with_ports(bus, ports)
+    assert rails(found) == expected
+    assert found.gpus_on_bus == ("0x03" in bus)
+
+
+def test_rails_are_written_once_and_a_persons_stay() -> None:
+    certain, guessed = with_ports(f"0x030200 {SWITCHES}4.0/0000:1c:00.0\n"), with_ports("0x030200\n")
+    document, notes = merge(None, asked(slurm="none"), [machine(certain)])
+    loads(document)
+    assert document["hosts"]["vm"]["hcas"] == ["mlx5_0", "mlx5_3", "mlx5_10"]
+    assert not any(note.startswith("vm: hcas") for note in notes)
+    document, notes = merge(None, asked(slurm="none"), [machine(guessed)])
+    assert document["hosts"]["vm"]["hcas"] == ["mlx5_0", "mlx5_1", "mlx5_3", "mlx5_10"]
+    assert any("if one leads to storage, delete it from the list" in note for note in notes)
+    for hcas in ([], ["mlx5_3"]):
+        document["hosts"]["vm"]["hcas"] = hcas
+        kept, notes = merge(document, asked(), [machine(certain, known="vm", pinned=KEY)])
+        assert kept["hosts"]["vm"]["hcas"] == hcas
+        assert any(f"hcas: {', '.join(hcas) or 'none'} kept, the compute rails are mlx5_0" in n for n in notes)
+    document["hosts"]["vm"]["hcas"] = ["mlx5_9"]
+    taken, _ = merge(document, asked(), [machine(certain, known="vm", pinned=KEY)])
+    assert list(differences(document, taken)) == ["~ hosts.vm.hcas: mlx5_9 → mlx5_0, mlx5_3, mlx5_10"]
 
 
 def test_again_changes_nothing() -> None:

@@ -223,12 +223,14 @@ def test_what_engines_ask_of_a_machine_and_queues_and_namespaces_of_a_job() -> N
         ("hosts.n1.cores", 112),
         ("hosts.n1.numa_nodes", 2),
         ("hosts.n1.cpu_flags", ["avx2", "amx_int8"]),
+        ("hosts.n1.hcas", ["mlx5_3", "mlx5_10", "rocep1s0f0"]),
         ("limits", {"max_time": "2-00:00:00", "gpus": 16}),
         ("kubernetes", NAMESPACE),
     )
     f = fleet.parse("test", data, "test.yaml")
     assert (f.host("n1").cores, f.host("n1").numa_nodes, f.host("n1").cpu_flags) == (112, 2, ("avx2", "amx_int8"))
-    assert (f.host("n2").cores, f.host("n2").cpu_flags) == (0, ())
+    assert f.host("n1").hcas == ("mlx5_3", "mlx5_10", "rocep1s0f0")
+    assert (f.host("n2").cores, f.host("n2").cpu_flags, f.host("n2").hcas) == (0, (), ())
     assert f.limits == fleet.Limits(max_time="2-00:00:00", gpus=16)
     assert f.kubernetes is not None
     assert (f.kubernetes.quota.memory_mib, f.kubernetes.quota.cpus) == (1024, 0)
@@ -242,6 +244,10 @@ def test_what_engines_ask_of_a_machine_and_queues_and_namespaces_of_a_job() -> N
         ("hosts.n1.cores", 0, "$.hosts.n1.cores"),
         ("hosts.n1.cpu_flags", "avx2", "$.hosts.n1.cpu_flags"),
         ("hosts.n1.cpu_flags", ["AVX 2"], "$.hosts.n1.cpu_flags"),
+        ("hosts.n1.hcas", "mlx5_0", "$.hosts.n1.hcas"),
+        ("hosts.n1.hcas", ["=mlx5_0"], "$.hosts.n1.hcas"),
+        ("hosts.n1.hcas", ["mlx5_0:1"], "$.hosts.n1.hcas"),
+        ("hosts.n1.hcas", ["mlx5_0", "mlx5_0"], "$.hosts.n1.hcas"),
         ("limits", {"max_time": "a day"}, "$.limits.max_time"),
         ("limits", {"gpu": 8}, "$.limits.gpu"),
         ("kubernetes", {**NAMESPACE, "namespace": "A"}, "$.kubernetes.namespace"),

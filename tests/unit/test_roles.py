@@ -274,7 +274,7 @@ def smi(folder: Path, gpus: list[dict[str, str]] | str, apps: tuple[str, ...] = 
     return folder / "bin"
 
 
-H200 = requirements.gpus(DGX.nodes[0], cuda="12.8")
+H200 = requirements.gpus(replace(DGX.nodes[0], hcas=()), cuda="12.8")
 
 
 def test_a_healthy_machine_passes_every_gpu_check(tmp_path: Path) -> None:
@@ -323,6 +323,51 @@ def test_a_healthy_machine_passes_every_gpu_check(tmp_path: Path) -> None:
 def test_one_gpu_that_is_not_well_is_named(name: str, values: dict[str, str], found: str, tmp_path: Path) -> None:
     one = [GOOD | values] if name == "driver" else [GOOD] * 7 + [GOOD | values]
     assert run(named(H200, name), smi(tmp_path, one)) == found
+
+
+ACTIVE, DOWN = "4: ACTIVE", "1: DOWN"
+
+
+@pytest.mark.parametrize(
+    ("ports", "found"),
+    [
+        ({"mlx5_0": (ACTIVE, "InfiniBand"), "mlx5_3": (ACTIVE, "InfiniBand"), "mlx5_7": (DOWN, "Ethernet")}, "ok"),
+        ({"mlx5_0": (ACTIVE, "InfiniBand")}, "no mlx5_3"),
+        (
+            {"mlx5_0": (ACTIVE, "InfiniBand"), "mlx5_3": (DOWN, "InfiniBand")},
+            "mlx5_3 (InfiniBand, 400 Gb/sec (4X NDR)) is 1: DOWN",
+        ),
+        (
+            {"mlx5_0": (ACTIVE, "InfiniBand"), "mlx5_3": (ACTIVE, "Ethernet")},
+            "link layers InfiniBand Ethernet",
+        ),
+        ({}, "no mlx5_0; no mlx5_3"),
+    ],
+)
+def test_hcas_are_there_and_active(ports: Mapping[str, tuple[str, str]], found: str, tmp_path: Path) -> None:
+    for name, (state, layer) in ports.items():
+        port = tmp_path / "infiniband" / name / "ports/1"
+        port.mkdir(parents=True)
+        for file, text in (("state", state), ("rate", "400 Gb/sec (4X NDR)"), ("link_layer", layer)):
+            (port / file).write_text(f"{text}\n")
+    host = replace(DGX.nodes[0], hcas=("mlx5_0", "mlx5_3"))
+    check = named(requirements.gpus(host), "hcas")
+    assert run(check, tmp_path, {"/sys/class/infiniband": str(tmp_path / "infiniband")}) == found
+
+
+def test_a_host_without_hcas_is_not_asked_for_them() -> None:
+    host = replace(DGX.nodes[0], hcas=())
+    assert "hcas" not in {required.name for required in requirements.gpus(host)}
+
+
+def test_the_interface_is_there(tmp_path: Path) -> None:
+    def found(name: str) -> str:
+        host = replace(LAB.login, interface=name)
+        return run(named(requirements.machine(host, LAB), "interface"), tmp_path)
+
+    assert found("lo") == "ok"
+    assert found("none0").startswith("no interface none0, but ")
+    assert " lo" in found("none0")
 
 
 @pytest.mark.parametrize("name", ["driver", "gpus", "gpus-idle", "ecc", "mig", "fabric-manager"])
