@@ -540,6 +540,17 @@ def smoke(_: Context, stack: str = "", tools: bool = False, json: bool = False) 
         show(found.to_json(), found.text(), json)
 
 
+@task(help={"stack": STACK, "json": JSON})
+def rotate(_: Context, stack: str = "", json: bool = False) -> None:
+    """Change the keys of the mesh between a stack's nodes, without a restart. Example: invoke rotate -s lab-trtllm"""
+    from infra.operate.rotate import rotate as rotate_keys
+
+    with expected(json):
+        it = stack_of(stack)
+        said = rotate_keys(it, connections(it.fleet), progress())
+        show({"stack": it.stack, "rotated": True}, f"{it.stack}: new keys on all nodes; {said}", json)
+
+
 @task(
     help={
         "stack": STACK,
@@ -692,7 +703,7 @@ def extract(_: Context, engine: str, release: str, json: bool = False) -> None:
         show({"engine": engine, "release": release, "table": str(path)}, f"wrote {path.relative_to(ROOT)}", json)
 
 
-ns = Collection(enroll, bootstrap_cluster, plan, lint, fit, serve, status, logs, smoke, teardown, demo, check)
+ns = Collection(enroll, bootstrap_cluster, plan, lint, fit, serve, status, logs, smoke, rotate, teardown, demo, check)
 ns.add_collection(lab)
 ns.add_collection(Collection("env", lock))
 ns.add_collection(Collection("flags", extract))

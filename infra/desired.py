@@ -84,7 +84,7 @@ def _artifact_stages(d: Deployment, claim: Callable[[str, str], Claim]) -> Itera
         images = {host: (image(d.fleet.host(host), d.fleet, d.image, user),) for host in _hosts(d)}
         yield Stage(name="image", hosts=images, keep=True, lock=False)
     if d.gated and d.fleet.slurm != "existing":
-        yield Stage(name="gateway", hosts={_hosts(d)[0]: gateway()}, keep=True)
+        yield Stage(name="gateway", hosts=dict.fromkeys(_heads(d), gateway()), keep=True)
     in_weights: tuple[Resource, ...] = (claim(shared, f"model-{d.model.name}"), artifacts.weights(d))
     if d.draft:
         in_weights += (claim(shared, f"model-{d.draft.name}"), artifacts.draft(d))
@@ -94,6 +94,11 @@ def _artifact_stages(d: Deployment, claim: Callable[[str, str], Claim]) -> Itera
 def _hosts(d: Deployment) -> tuple[str, ...]:
     """The hosts of its ranks, the first rank's first."""
     return tuple(dict.fromkeys(rank.host for rank in place(d).ranks if rank.host))
+
+
+def _heads(d: Deployment) -> tuple[str, ...]:
+    """The hosts that may be the first rank's: one, or all candidates where a scheduler chooses."""
+    return _hosts(d)[:1] or tuple(host.name for host in place(d).candidates)
 
 
 def cluster_requirements(fleet: Fleet) -> Stage:
@@ -147,10 +152,12 @@ def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
             account=d.launcher.account,
             qos=d.launcher.qos,
             time=d.launcher.time,
+            by_tasks=d.launcher.by_tasks,
+            image=bool(d.image),
         )
     if d.image and host.name in _hosts(d):
         needs += podman(host, fleet, paths.run_user(fleet))
-    if d.gated and host.name == _hosts(d)[0]:
+    if d.gated and host.name in _heads(d):
         needs.append(no_service() if fleet.slurm != "existing" else program(tls=bool(d.endpoint.certificate)))
     if login and d.image:
         needs += built(d.image)

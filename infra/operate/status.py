@@ -145,6 +145,8 @@ def _state(live: list[Job], claimed: str, ready: bool, hosts: dict[str, str], jo
     lost = [name for name, state in hosts.items() if state != "ok"]
     if ready:
         return ("degraded", f"not reachable: {', '.join(lost)}") if lost else ("ready", "")
+    if running and lost:
+        return "degraded", f"it gives no token, and is not reachable: {', '.join(lost)}"
     if running:
         return "starting", "its job runs and gives no token yet; `invoke logs -f` shows why"
     if live:

@@ -3,104 +3,22 @@
 The tests run in order on one stack, `labtest`: the shipped `lab` with a backend of its own.
 """
 
-import json
-import os
-import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from hosts import fleet
 from lab import nodes
-from tools import activation
-from tools.places import ROOT, STACKS
+from tests.lab import commands
+from tests.lab.commands import Run, copied, fresh, on
+from tools.places import STACKS
 
 pytestmark = [pytest.mark.lab, pytest.mark.pulumi, pytest.mark.timeout(900)]
 
 STACK = "labtest"
 FILE = STACKS / f"Pulumi.{STACK}.yaml"
 JOBS = f"/storage/.slipway/{STACK}"
-
-
-class Run:
-    """The user's two command lines, in an activated shell's environment with a backend of its own."""
-
-    def __init__(self, backend: Path) -> None:
-        self.environment = activation.environment(
-            os.environ
-            | {
-                "PULUMI_BACKEND_URL": f"file://{backend}",
-                "PULUMI_HOME": str(backend.parent / "home"),
-                "PULUMI_CONFIG_PASSPHRASE": activation.DEFAULT_PASSPHRASE,
-                "XDG_CONFIG_HOME": str(backend.parent / "config"),
-            }
-        )
-
-    def __call__(self, *words: str, status: int = 0) -> str:
-        """Runs a command to its end; both streams as one text. Asserts its exit status and no traceback."""
-        done = subprocess.run(
-            words,
-            check=False,
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=800,
-        )
-        assert done.returncode == status, done.stdout
-        assert "Traceback (most" not in done.stdout, done.stdout
-        return done.stdout
-
-    def json(self, *words: str) -> dict[str, object]:
-        """Standard output of a command with --json: one document and nothing else."""
-        done = subprocess.run(
-            [*words, "--json"],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        document: dict[str, object] = json.loads(done.stdout)
-        return document
-
-    def up(self, status: int = 0) -> str:
-        """`pulumi up` without its preview."""
-        return self("pulumi", "up", "-s", STACK, "--yes", "--skip-preview", "--non-interactive", status=status)
-
-    def killed_up(self, when: Callable[[], bool], how: signal.Signals) -> None:
-        """An `up` that gets a signal as soon as `when` holds; a lock that it leaves is cleared as Pulumi says."""
-        words = ("pulumi", "up", "-s", STACK, "--yes", "--skip-preview", "--non-interactive")
-        process = subprocess.Popen(
-            words,
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        while not when():
-            if process.poll() is not None:
-                pytest.fail(f"`up` ended before the kill: {process.communicate()[0].decode()}")
-            time.sleep(0.05)
-        os.kill(process.pid, how)
-        process.communicate(timeout=120)
-        if how is signal.SIGKILL:
-            self("pulumi", "cancel", "--yes", "-s", STACK)
-
-
-def on(node: str, command: str, status: int | None = 0) -> str:
-    """A shell command on a node, not over SSH."""
-    done = nodes.exec(node, ["bash", "-c", command])
-    assert status is None or done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
-    return str(done.stdout).strip()
 
 
 def jobs() -> list[str]:
@@ -118,34 +36,19 @@ def another(before: list[str]) -> bool:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """The commands, on a lab of three fresh machines; an environment that storage has already is kept."""
-    if os.getuid() != 0:
-        pytest.skip("the lab needs root")
-    nodes.down()
-    lab = fleet.load("lab")
-    shutil.rmtree(Path(lab.identity).expanduser().parent / "storage" / ".slipway", ignore_errors=True)
-    nodes.up(3)
-    folder = tmp_path_factory.mktemp("serve")
-    (folder / "backend").mkdir()
-    shutil.copy(STACKS / "Pulumi.lab.yaml", FILE)
-    commands = Run(folder / "backend")
-    try:
-        commands("pulumi", "stack", "init", STACK)
+    """The commands, on three fresh machines."""
+    with fresh(3, tmp_path_factory.mktemp("serve")) as commands, copied(commands, "lab", STACK):
         yield commands
-    finally:
-        FILE.unlink()
 
 
 def change(old: str, new: str) -> None:
     """Edits the stack file as a user would."""
-    text = FILE.read_text()
-    assert old in text
-    FILE.write_text(text.replace(old, new))
+    commands.change(FILE, old, new)
 
 
 def test_up_serves_a_completion(run: Run) -> None:
     """From three fresh machines to tokens."""
-    shown = run.up()
+    shown = run.up(STACK)
     assert "endpoint" in shown
     answer = run.json("invoke", "smoke", "-s", STACK)
     assert int(str(answer["tokens"])) > 0
@@ -157,8 +60,8 @@ def test_up_serves_a_completion(run: Run) -> None:
 def test_an_unchanged_stack_is_not_touched(run: Run) -> None:
     """A second `up` changes nothing, and the job is the same."""
     before = jobs()
-    shown = run.up()
-    assert "12 unchanged" in shown
+    shown = run.up(STACK)
+    assert "13 unchanged" in shown
     assert jobs() == before
     shown = run("invoke", "bootstrap-cluster", "--fleet", "lab")
     assert jobs() == before
@@ -173,7 +76,7 @@ def test_drift_is_shown_and_repaired_alone(run: Run) -> None:
     )
     shown = run("pulumi", "preview", "-s", STACK, "--diff", "--non-interactive")
     assert "dgx2: ~ sysctl:net.core.somaxconn" in shown
-    run.up()
+    run.up(STACK)
     assert on("dgx2", "sysctl -n net.core.somaxconn") != "77"
     assert jobs() == before
 
@@ -199,9 +102,9 @@ def test_a_changed_flag_replaces_the_job(run: Run) -> None:
     """Another flag is another fingerprint and another job; killed while it waits, the next `up` goes on."""
     before = jobs()
     change("max-num-seqs: 8", "max-num-seqs: 4")
-    run.killed_up(lambda: another(before), signal.SIGKILL)
+    run.killed_up(STACK, lambda: another(before), signal.SIGKILL)
     submitted = jobs()
-    run.up()
+    run.up(STACK)
     assert jobs() == submitted
     assert len(submitted) == 1
     assert run.json("invoke", "status", "-s", STACK)["state"] == "ready", "`up` returned before the new job answered"
@@ -214,9 +117,9 @@ def test_a_kill_between_intent_and_submission(run: Run) -> None:
     on("login", f"mv /usr/bin/sbatch /usr/bin/sbatch.real; printf '{slow}' >/usr/bin/sbatch; chmod 755 /usr/bin/sbatch")
     try:
         run.killed_up(
-            lambda: nodes.exec("login", ["test", "-e", "/run/lock/submitting"]).returncode == 0, signal.SIGKILL
+            STACK, lambda: nodes.exec("login", ["test", "-e", "/run/lock/submitting"]).returncode == 0, signal.SIGKILL
         )
-        run.up()
+        run.up(STACK)
     finally:
         on("login", "mv /usr/bin/sbatch.real /usr/bin/sbatch; rm -f /run/lock/submitting")
     assert len(jobs()) == 1
@@ -228,9 +131,9 @@ def test_an_interrupt_while_waiting(run: Run) -> None:
     """Ctrl-C while it waits for the first token: the state is whole, and the next `up` goes on with the same job."""
     before = jobs()
     change("max-num-seqs: 6", "max-num-seqs: 5")
-    run.killed_up(lambda: another(before), signal.SIGINT)
+    run.killed_up(STACK, lambda: another(before), signal.SIGINT)
     submitted = jobs()
-    run.up()
+    run.up(STACK)
     assert jobs() == submitted
 
 
@@ -239,9 +142,11 @@ def test_a_kill_during_an_apply(run: Run) -> None:
     on("dgx1", "systemctl stop slurmd")
     before = jobs()
     run.killed_up(
-        lambda: on("dgx1", "systemctl is-active slurmd", status=None) != "inactive" or _busy("dgx1"), signal.SIGKILL
+        STACK,
+        lambda: on("dgx1", "systemctl is-active slurmd", status=None) != "inactive" or _busy("dgx1"),
+        signal.SIGKILL,
     )
-    run.up()
+    run.up(STACK)
     assert on("dgx1", "systemctl is-active slurmd") == "active"
     assert len(jobs()) == 1
     assert before
@@ -255,7 +160,7 @@ def test_machines_made_anew_are_brought_back(run: Run) -> None:
     """All machines are installed anew under a stack that Pulumi takes for up: one `up`, one job, tokens."""
     nodes.down()
     nodes.up(3)
-    run.up()
+    run.up(STACK)
     assert len(jobs()) == 1
     assert int(str(run.json("invoke", "smoke", "-s", STACK)["tokens"])) > 0
 
@@ -269,7 +174,7 @@ def test_a_job_that_dies_is_reported_with_its_cause(run: Run) -> None:
         on(node, f"systemd-run --quiet --unit taken python3 -c '{listen}'")
     try:
         began = time.monotonic()
-        shown = run.up(status=1)
+        shown = run.up(STACK, status=1)
         assert time.monotonic() - began < 120
         assert "port 8123" in shown
         assert "taken" in shown

@@ -11,7 +11,7 @@ import pytest
 
 from hosts import fleet
 from lab import nodes
-from tests.lab.test_serve import Run, on
+from tests.lab.commands import Run, on
 from tools.places import ROOT, STACKS
 
 pytestmark = [pytest.mark.lab, pytest.mark.pulumi, pytest.mark.timeout(900)]
