@@ -142,6 +142,7 @@ def _of_units(d: Deployment, connect: Connect, empty: Status, endpoint: Endpoint
 
 def _state(live: list[Job], claimed: str, ready: bool, hosts: dict[str, str], jobs: list[Job]) -> tuple[str, str]:
     running = [job for job in live if job.state == "RUNNING"]
+    queued = [job for job in live if job.state != "COMPLETING"]  # which has ended, and is being cleared away
     lost = [name for name, state in hosts.items() if state != "ok"]
     if ready:
         return ("degraded", f"not reachable: {', '.join(lost)}") if lost else ("ready", "")
@@ -149,8 +150,8 @@ def _state(live: list[Job], claimed: str, ready: bool, hosts: dict[str, str], jo
         return "degraded", f"it gives no token, and is not reachable: {', '.join(lost)}"
     if running:
         return "starting", "its job runs and gives no token yet; `invoke logs -f` shows why"
-    if live:
-        return "pending", f"its job is queued: {live[0].reason}"
+    if queued:
+        return "pending", f"its job is queued: {queued[0].reason}"
     if "submitted" in claimed:
         last = f"job {jobs[-1].id} is {jobs[-1].state}" if jobs else "its job is gone"
         return "failed", f"{last}; `invoke logs` shows its log, `pulumi up` submits it again"

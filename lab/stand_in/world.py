@@ -16,7 +16,8 @@ from lab.stand_in.machine import end, fail, here, say
 
 PATIENCE_S = 600.0
 """How long ranks wait for one another, as torch's rendezvous does."""
-BEAT_S, SILENCE_S = 1.0, 10.0
+BEAT_S, SILENCE_S = 1.0, 90.0
+"""A cable that is out for half a minute ends no job; a rank that died closes its connection, and is missed at once."""
 GRACE_S = 0.3
 """Where all ranks are ended at once, each hears of it before it takes another one for lost."""
 
