@@ -54,6 +54,9 @@ class Engine(Protocol):
     def router(self, d: Deployment, place: Placement) -> Command | None:
         """What stands before the roles and answers clients, None where rank 0 answers."""
 
+    def servers(self, d: Deployment, place: Placement) -> tuple[str, ...]:
+        """`ADDRESS:PORT` of each of its servers that answer clients; a gateway takes them as one."""
+
     def within(self, d: Deployment) -> Within | None:
         """What serves inside one part of a deployment; None where that is this engine itself, or nothing serves."""
 

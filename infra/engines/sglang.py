@@ -7,7 +7,7 @@ from typing import ClassVar
 from hosts.problem import Problem
 from infra import fabric, paths
 from infra.command import Command, Word, at_port
-from infra.deployment import Argument, Deployment, Guards, Parallelism
+from infra.deployment import Argument, Deployment, Guards, Parallelism, at
 from infra.engines.options import layer_problems, refused, rendered, software_problems
 from infra.flags import table as flag_table
 from infra.flags.table import FlagTable
@@ -114,6 +114,10 @@ class Sglang:
     def files(self, d: Deployment) -> Mapping[str, str]:  # noqa: ARG002
         """It reads none."""
         return {}
+
+    def servers(self, d: Deployment, place: Placement) -> tuple[str, ...]:  # noqa: ARG002
+        """One."""
+        return (at(*d.listen),)
 
     def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
         """It is the engine itself."""

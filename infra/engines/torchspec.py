@@ -10,7 +10,7 @@ from hosts.problem import Problem
 from hosts.words import describe, nearest
 from infra import paths
 from infra.command import Command, Word
-from infra.deployment import Argument, Deployment, EndpointConfig, Guards
+from infra.deployment import Argument, Deployment, EndpointConfig, Guards, at
 from infra.engines.options import refused
 from infra.placement import Placement, Rank
 from infra.protocols import Rendezvous, Within
@@ -109,6 +109,10 @@ class Torchspec:
     def router(self, d: Deployment, place: Placement) -> Command | None:  # noqa: ARG002
         """Nobody asks it anything."""
         return None
+
+    def servers(self, d: Deployment, place: Placement) -> tuple[str, ...]:  # noqa: ARG002
+        """One."""
+        return (at(*d.listen),)
 
     def within(self, d: Deployment) -> Within | None:
         """The target is an SGLang over the nodes of its role, with a store of hidden states beside its first rank."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from hosts.problem import Problem
 from infra import fabric, paths
 from infra.command import Command, Word
-from infra.deployment import Argument, Deployment, Guards
+from infra.deployment import Argument, Deployment, Guards, at
 from infra.engines.options import layer_problems, refused, rendered, software_problems
 from infra.flags import table as flag_table
 from infra.placement import Placement, Rank
@@ -89,6 +89,10 @@ class Trtllm:
     def router(self, d: Deployment, place: Placement) -> Command | None:  # noqa: ARG002
         """Rank 0 answers."""
         return None
+
+    def servers(self, d: Deployment, place: Placement) -> tuple[str, ...]:  # noqa: ARG002
+        """One."""
+        return (at(*d.listen),)
 
     def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
         """It is the engine itself."""

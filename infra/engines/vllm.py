@@ -6,7 +6,7 @@ from typing import ClassVar
 from hosts.problem import Problem
 from infra import fabric, paths
 from infra.command import Command, Word, times
-from infra.deployment import Argument, Deployment, Guards
+from infra.deployment import Argument, Deployment, Guards, at
 from infra.engines.options import layer_problems, refused, rendered, software_problems
 from infra.flags import table as flag_table
 from infra.placement import Placement, Rank, place
@@ -41,6 +41,8 @@ RESERVED: Mapping[str, str] = {
 }
 """Options that Slipway sets, or that would take the endpoint away from it; what to write instead."""
 BACKEND, RPC_PORT = "distributed-executor-backend", "data-parallel-rpc-port"
+HYBRID = "data-parallel-hybrid-lb"
+"""With it each node answers clients for its own replicas, and what stands before the nodes divides requests up."""
 DEFAULT_RPC_PORT = 29550
 """vLLM's own default (vllm/config/parallel.py, all releases that have a table)."""
 
@@ -83,6 +85,8 @@ class Vllm:
             yield refused(
                 f"$.engine.args.{BACKEND}", str(backend), "ray", why="the launcher is ray", fix="leave the option out"
             )
+        if d.args.get(HYBRID):
+            yield from _hybrid_problems(d, placement)
         config = d.args.get("speculative-config")
         if d.draft and isinstance(config, Mapping) and "model" in config:
             yield refused("$.engine.args.speculative-config.model", "a path beside slipway:draft", "one of them")
@@ -102,16 +106,21 @@ class Vllm:
         """Rank 0 answers."""
         return None
 
+    def servers(self, d: Deployment, place: Placement) -> tuple[str, ...]:
+        """Rank 0's, or each node's."""
+        return tuple(at(*_listen(d, rank)) for rank in place.ranks if _answers(d, rank))
+
     def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
         """It is the engine itself."""
         return None
 
     def command(self, d: Deployment, rank: Rank) -> Command:
-        """`vllm serve` of one node; the first node's has the API server, the others are headless."""
+        """`vllm serve` of one node; the first node's has the API server, the others are headless unless each has."""
         table = flag_table.load(self.name, d.release)
         argv: list[Word] = ["vllm", "serve", paths.model(d)]
-        if rank.is_head:
-            argv += ["--host", d.listen[0], "--port", str(d.listen[1])]
+        if _answers(d, rank):
+            host, port = _listen(d, rank)
+            argv += ["--host", host, "--port", str(port)]
         else:
             argv += ["--headless"]
         args = {"served-model-name": d.served_name, **_with_draft(d)}
@@ -124,6 +133,33 @@ class Vllm:
         if rank.nodes > 1:
             env["VLLM_HOST_IP"] = rank.address
         return Command(argv=tuple(argv), env=env, secrets={"VLLM_API_KEY": "api-key"})
+
+
+def _answers(d: Deployment, rank: Rank) -> bool:
+    """Whether a rank has a server for clients."""
+    return rank.is_head or bool(d.args.get(HYBRID))
+
+
+def _listen(d: Deployment, rank: Rank) -> tuple[str, int]:
+    """Where it has it: behind a gateway, which is on the first node, the others' are at their nodes' addresses."""
+    return d.listen if rank.is_head or not d.gated else (str(rank.address), d.inner_port)
+
+
+def _hybrid_problems(d: Deployment, placement: Placement) -> Iterator[Problem]:
+    """It divides replicas over nodes, and a gateway divides requests over those."""
+    where = f"$.engine.args.{HYBRID}"
+    if d.launcher.name == "ray" or placement.nodes == 1 or d.parallelism.data == 1:
+        found = f"true, on {placement.nodes} node{'s' * (placement.nodes > 1)}, data: {d.parallelism.data}"
+        found += ", on Ray" * (d.launcher.name == "ray")
+        yield refused(where, found, "data above 1 on several nodes, not on Ray", fix="leave the option out")
+    elif not d.gated:
+        yield refused(
+            where,
+            f"true, by the launcher {d.launcher.name}",
+            "a launcher with a gateway",
+            why="each node answers clients for its own replicas, and nothing would divide requests over the nodes",
+            fix="use the launcher systemd, whose processes a SLURM job owns as well, or leave the option out",
+        )
 
 
 def _with_draft(d: Deployment) -> dict[str, Argument]:

@@ -4,7 +4,7 @@ Behind it the engine listens on loopback alone. Who may run programs on that nod
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from hosts.problem import Problem
 from hosts.shell import quote
@@ -21,8 +21,11 @@ KEY_CHARACTERS = 512
 """nginx reads words of at most 4096 bytes, and each byte of the key is written as four."""
 
 
-def conf(d: Deployment) -> str:
-    """The text of its nginx.conf; the key is in a file that its process writes."""
+def conf(d: Deployment, servers: Sequence[str] = ()) -> str:
+    """The text of its nginx.conf; the key is in a file that its process writes.
+
+    `servers` are those of the engine, `ADDRESS:PORT`; () is the one on loopback.
+    """
     address, port = d.answers
     return render(
         "gateway/nginx.conf.j2",
@@ -30,7 +33,7 @@ def conf(d: Deployment) -> str:
         engine=d.router.name if d.router else d.engine,
         temporary=temporary(d),
         listen=at(address, port),
-        inner=at(*d.listen),
+        servers=tuple(servers) or (at(*d.listen),),
         certificate=d.endpoint.certificate,
         key=d.endpoint.key,
         guards=d.guards != "nothing",

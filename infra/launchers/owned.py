@@ -65,7 +65,7 @@ class Owned(ABC):
         """All of it; `key` is the digest of the API key."""
         texts = dict(self.texts(d, place, engine))
         if d.gated:
-            texts[gateway.CONF] = gateway.conf(d)
+            texts[gateway.CONF] = gateway.conf(d, engine.servers(d, place))
         listed = self.all_processes(d, place, engine)
         owned = by_systemd(d)
         started = {it.script: units.unit(d, it) if owned else "" for it in listed}

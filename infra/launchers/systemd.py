@@ -56,7 +56,7 @@ class Systemd(Owned):
 def _rank(d: Deployment, place: Placement, rank: Rank, engine: Engine) -> Process:
     """The process of one rank; it looks whether its weights are sound, and whether its port is free."""
     command, process = engine.command(d, rank), f"rank-{rank.word}"
-    serves = rank.is_head and not d.roles
+    serves = not d.roles and (rank.is_head or len(engine.servers(d, place)) == len(place.ranks))
     bare = Process(
         host=rank.host,
         name=process,

@@ -89,6 +89,13 @@ def test_ranks_as_tasks_of_slurm(stack: str, golden: Golden) -> None:
     check(script.partition("<<'SLIPWAY_RANK' &\n")[2].partition("\nSLIPWAY_RANK\n")[0])
 
 
+def test_servers_on_all_nodes_behind_one_gateway(golden: Golden) -> None:
+    d = replace(spec.load("k2-vllm-dp16-ep"), stack="vllm-hybrid", software=SOFTWARE)
+    d = replace(d, launcher=replace(d.launcher, name="systemd"), args={**d.args, "data-parallel-hybrid-lb": True})
+    assert not [*ENGINES[d.engine].problems(d), *LAUNCHERS[d.launcher.name].problems(d)]
+    compare(d, golden)
+
+
 def compare(d: Deployment, golden: Golden) -> Mapping[str, str]:
     """All that is rendered of a deployment against its golden file; scripts are what a shell can read."""
     engine, launcher, placed = ENGINES[d.engine], LAUNCHERS[d.launcher.name], place(d)

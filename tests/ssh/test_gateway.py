@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,11 +85,11 @@ def script(d: Deployment) -> str:
 
 
 @contextmanager
-def folder_of(d: Deployment, key: str) -> Iterator[Path]:
+def folder_of(d: Deployment, key: str, servers: tuple[str, ...] = ()) -> Iterator[Path]:
     """The job's folder with what is written there before, as the service user's."""
     folder = Path(paths.job_folder(d))
     folder.mkdir(parents=True)
-    (folder / gateway.CONF).write_text(gateway.conf(d))
+    (folder / gateway.CONF).write_text(gateway.conf(d, servers))
     (folder / "api-key").write_text(key + "\n")
     for path in (folder, folder / "api-key", folder.parent, folder.parent.parent):
         if IS_ROOT:
@@ -101,9 +102,9 @@ def folder_of(d: Deployment, key: str) -> Iterator[Path]:
 
 
 @contextmanager
-def running(d: Deployment, key: str = KEY) -> Iterator[Door]:
+def running(d: Deployment, key: str = KEY, servers: tuple[str, ...] = ()) -> Iterator[Door]:
     """A gateway and what it writes on its standard output and error."""
-    with folder_of(d, key) as folder:
+    with folder_of(d, key, servers) as folder:
         log = folder / "gateway.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -123,15 +124,16 @@ def running(d: Deployment, key: str = KEY) -> Iterator[Door]:
 
 
 @contextmanager
-def engine(d: Deployment) -> Iterator[None]:
-    """The server behind it."""
-    process = subprocess.Popen([sys.executable, str(Path(__file__).parent / "streaming.py"), str(d.inner_port)])
+def engine(d: Deployment, port: int = 0) -> Iterator[tuple[int, int]]:
+    """The server behind it, at its inner port or another: (pid, port)."""
+    port = port or d.inner_port
+    process = subprocess.Popen([sys.executable, str(Path(__file__).parent / "streaming.py"), str(port)])
     try:
         end = time.monotonic() + 10
-        while free(d.inner_port):
+        while free(port):
             assert time.monotonic() < end
             time.sleep(0.02)
-        yield
+        yield process.pid, port
     finally:
         process.terminate()
         process.wait(10)
@@ -319,6 +321,63 @@ def refused(d: Deployment) -> "subprocess.CompletedProcess[str]":
     """What it says where it does not come up."""
     argv = [*AS_USER, "bash", "-c", script(d)]
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+
+
+@contextmanager
+def two(d: Deployment) -> Iterator[tuple[int, int]]:
+    """Two servers behind it, the second on another port of loopback: (pid, port) of that."""
+    with engine(d), engine(d, d.port + 1) as (pid, port):
+        yield pid, port
+
+
+def completions(port: int) -> int:
+    """How many have come to the server itself."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/v1/seen")
+    return int(json.load(connection.getresponse())["completions"])
+
+
+def test_requests_are_divided_over_several_servers(d: Deployment) -> None:
+    with two(d) as (pid, port):
+        servers = tuple(f"127.0.0.1:{it}" for it in (d.inner_port, port))
+        with running(d, servers=servers) as door:
+            short = {"chunks": 1, "pause_s": 0}
+            assert all(door.open("/v1/chat/completions", body=short)[0] == 200 for _ in range(20))
+            assert [completions(it) for it in (d.inner_port, port)] == [10, 10]
+            # one that has a long one gets fewer of those that come meanwhile
+            with ThreadPoolExecutor(1) as pool:
+                long = pool.submit(door.open, "/v1/chat/completions", body={"chunks": 2, "pause_s": 1})
+                time.sleep(0.3)
+                assert all(door.open("/v1/chat/completions", body=short)[0] == 200 for _ in range(10))
+                assert sorted(completions(it) for it in (d.inner_port, port)) == [11, 20]
+                assert long.result()[0] == 200
+            # one that is gone is left out, and nobody sees it
+            os.kill(pid, signal.SIGKILL)
+            assert all(door.open("/v1/chat/completions", body=short)[0] == 200 for _ in range(20))
+            assert door.open("/health", key=None)[0] == 200
+
+
+def test_a_completion_that_was_sent_is_not_sent_again(d: Deployment) -> None:
+    """The server dies with it in hands: the client is told, and no other server makes it a second time."""
+    with socket.create_server(("127.0.0.1", d.port + 1)) as dying, engine(d):
+        taken: list[bytes] = []
+
+        def die() -> None:
+            for _ in range(2):
+                connection, _ = dying.accept()
+                with connection:
+                    taken.append(connection.recv(1 << 16))
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(die)
+            servers = (f"127.0.0.1:{d.port + 1}", f"127.0.0.1:{d.inner_port}")
+            with running(d, servers=servers) as door:
+                said = [door.open("/v1/chat/completions", body={"chunks": 1, "pause_s": 0})[0] for _ in range(6)]
+                assert sorted(said) == [200] * 5 + [502]
+                assert len(taken) == 1
+                assert completions(d.inner_port) == 5
+            with socket.create_connection(("127.0.0.1", d.port + 1)):
+                pass
 
 
 BAD_KEYS = [("", "no API key in"), ("a\x07b", "a control character"), ("k" * 513, "at most 512")]

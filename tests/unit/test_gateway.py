@@ -43,16 +43,22 @@ def stack(endpoint: object, *, fleet: str = "bare", launcher: str = "systemd", n
 
 
 def test_without_a_word_it_is_on_all_addresses(bare: Path) -> None:
-    d = parse(stack({}), bare)
-    assert (d.endpoint, d.gated, d.listen, d.answers) == (EndpointConfig(), False, (ANY, 8000), (ANY, 8000))
-    assert d.url("n1") == "http://n1:8000"
+    for fleet, launcher, gated, listen in (
+        ("ours", "slurm", False, (ANY, 8000)),
+        ("bare", "systemd", True, ("127.0.0.1", 18000)),  # vLLM asks for the key before some of its paths only
+    ):
+        d = parse(stack({}, fleet=fleet, launcher=launcher), bare)
+        assert (d.endpoint, d.gated, d.listen, d.answers) == (EndpointConfig(), gated, listen, (ANY, 8000))
+        assert d.url("n1") == "http://n1:8000"
 
 
 @pytest.mark.parametrize("interface", ["bond0", "192.0.2.21"])
 def test_on_an_interface(bare: Path, interface: str) -> None:
     d = parse(stack({"interface": interface}), bare)
-    assert d.listen == d.answers == ("192.0.2.21", 8000)
+    assert (d.listen, d.answers) == (("127.0.0.1", 18000), ("192.0.2.21", 8000))
     assert d.url("n1") == "http://192.0.2.21:8000"
+    d = replace(d, guards="all")  # as an engine that asks for the key before all of its paths
+    assert d.listen == d.answers == ("192.0.2.21", 8000)
     argv = ENGINES[d.engine].command(d, place(d).ranks[0]).argv
     assert argv[argv.index("--host") + 1] == "192.0.2.21"
 
@@ -112,7 +118,7 @@ GATED = [
     ("k2-sglang-pd-4p12d", EndpointConfig(), True),
     ("k2-ktransformers", EndpointConfig(), True),
     ("k2-ktransformers-legacy", EndpointConfig(), True),
-    ("k2-vllm-tp16-ray", EndpointConfig(), False),
+    ("k2-vllm-tp16-ray", EndpointConfig(), True),
     ("k2-vllm-tp16-ray", TLS, True),
     ("k2-vllm-tp16", EndpointConfig(), False),
     ("k2-sglang-tp16", EndpointConfig(), False),
@@ -171,6 +177,18 @@ def test_its_configuration() -> None:
     assert "ssl" not in text
     paths_in = {word.rstrip(";") for word in text.split() if word.startswith("/")} - {"/", "/health"}
     assert all(path.startswith((tmp, "/proc")) for path in paths_in), "it reads nothing of another's and needs no root"
+
+
+def test_its_configuration_before_several_servers() -> None:
+    d = shipped("k2-vllm-tp16-ray")
+    text = gateway.conf(d, ("127.0.0.1:18000", "[2001:db8::7]:18000"))
+    assert "least_conn;" in text
+    assert text.count(" max_fails=1 fail_timeout=") == 2
+    assert "server [2001:db8::7]:18000 max" in text
+    assert text.count("proxy_pass http://engine") == 2
+    assert "proxy_next_upstream error timeout;" in text
+    assert "non_idempotent" not in text
+    assert gateway.conf(d, ("127.0.0.1:18000",)) == gateway.conf(d)
 
 
 def test_its_configuration_with_tls() -> None:

@@ -1,6 +1,7 @@
 """vLLM's command line, and the arguments that the pinned release refuses."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,49 @@ def test_data_parallel_over_nodes_has_a_head_and_headless_ranks(tmp_path: Path) 
     at = follower.index("--data-parallel-start-rank")
     assert follower[at + 1] == "8"
     assert "--headless" in follower
+
+
+HYBRID: Mapping[str, Argument] = {"data-parallel-hybrid-lb": True}
+
+
+def test_with_hybrid_load_balancing_each_node_serves(tmp_path: Path) -> None:
+    d = parse(changed("launcher", {"name": "systemd"}, STACK.replace("fleet: ours", "fleet: bare")), tmp_path)
+    d = replace(d, parallelism=Parallelism(data=16, expert=True), args=HYBRID)
+    head, other = (" ".join(argv(d, n)) for n in (0, 1))
+    assert "--host 127.0.0.1 --port 18000" in head
+    assert "--host 192.0.2.22 --port 18000" in other
+    assert Vllm().servers(d, place(d)) == ("127.0.0.1:18000", "192.0.2.22:18000")
+    for line in (head, other):
+        assert "--headless" not in line
+        assert "--data-parallel-size-local 8" in line
+        assert "--data-parallel-address 192.0.2.21 --data-parallel-rpc-port 29550 --data-parallel-hybrid-lb" in line
+    assert "--data-parallel-start-rank" not in head
+    assert "--data-parallel-start-rank 8" in other
+    assert list(Vllm().problems(d)) == []
+    by_hand = [argv(d.by_hand, n) for n in (0, 1)]  # without a gateway a person divides requests
+    assert all(" ".join(words).count("--host 0.0.0.0 --port 8000") == 1 for words in by_hand)
+    for args in ({}, {"data-parallel-hybrid-lb": False}):
+        assert Vllm().servers(replace(d, args=args), place(d)) == ("127.0.0.1:18000",)
+
+
+NOT_HYBRID = [
+    ("slurm", Parallelism(data=16), "a launcher with a gateway", "use the launcher systemd"),
+    ("ray", Parallelism(data=16), "on several nodes, not on Ray", "leave the option out"),
+    ("systemd", Parallelism(data=8), "on several nodes", "leave the option out"),
+    ("systemd", Parallelism(tensor=8, pipeline=2), "data above 1", "leave the option out"),
+]
+
+
+@pytest.mark.parametrize(("launcher", "parallelism", "wanted", "fix"), NOT_HYBRID)
+def test_hybrid_load_balancing_needs_replicas_on_nodes_behind_a_gateway(
+    launcher: str, parallelism: Parallelism, wanted: str, fix: str, tmp_path: Path
+) -> None:
+    d = parse(parse_yaml(STACK), tmp_path)
+    d = replace(d, parallelism=parallelism, launcher=replace(d.launcher, name=launcher), args=HYBRID)
+    (problem,) = Vllm().problems(d)
+    assert problem.where == "$.engine.args.data-parallel-hybrid-lb"
+    assert wanted in problem.wanted
+    assert fix in str(problem.fix)
 
 
 def test_a_replica_lies_inside_a_node(tmp_path: Path) -> None:
