@@ -4,12 +4,13 @@ Sources: NCCL's user guide, Environment Variables (a leading `=` matches names e
 mlx5_10); UCX's documentation of UCX_NET_DEVICES, DEVICE:PORT; PyTorch's of GLOO_SOCKET_IFNAME and TP_SOCKET_IFNAME.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from hosts.problem import Problem
 from infra.command import Word
 from infra.deployment import Deployment
-from infra.placement import Rank
+from infra.placement import Rank, place
 
 HCA = "NCCL_IB_HCA"
 SOCKETS = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
@@ -29,6 +30,27 @@ def environment(rank: Rank, own: Mapping[str, Word]) -> dict[str, Word]:
         if _DEBUG not in own:  # the lines that are read back
             env |= {_DEBUG: "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET"}
     return {name: value for name, value in env.items() if name not in own}
+
+
+def problems(d: Deployment) -> Iterator[Problem]:
+    """A warning where several nodes would speak by whatever NCCL finds: it falls back to sockets without an error."""
+    placed, chosen = place(d), (HCA, *_ANOTHER)
+    names = {rank.host for rank in placed.ranks}
+    hosts = placed.candidates if "" in names else tuple(host for host in placed.candidates if host.name in names)
+    without = [host.name for host in hosts if not host.hcas]
+    if d.fleet.stand_in or placed.nodes == 1 or not without:
+        return
+    if any(name in part.env for part in d.parts for name in chosen):
+        return
+    yield Problem(
+        level="warning",
+        where="$.fleet",
+        rule="fabric",
+        found=f"{d.fleet.name}, which declares no hcas of {', '.join(without)}",
+        wanted=f"the HCAs by which the {placed.nodes} nodes speak to each other",
+        why="NCCL takes whatever it finds, and sockets where that does not work; nobody would notice",
+        fix=f"run: invoke enroll --fleet {d.fleet.name} {without[0]}; or set NCCL_NET: Socket in slipway:engine.env",
+    )
 
 
 def agreed(ranks: Sequence[Rank]) -> Rank:

@@ -153,6 +153,7 @@ class Owned(ABC):
                 wanted="a fleet whose nodes we may log in to",
                 fix="use the launcher kubernetes",
             )
+        yield from fabric.problems(d)
         if not by_systemd(d):
             yield from job.problems(d)
 

@@ -83,6 +83,7 @@ class Slurm:
                 why="it listens on all addresses of its node, and answers whoever reaches that",
                 fix="use the launcher systemd, whose processes a SLURM job owns as well",
             )
+        yield from fabric.problems(d)
         yield from limit_problems(d)
 
     def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:

@@ -132,6 +132,32 @@ def test_one_node_has_no_fabric(tmp_path: Path) -> None:
     assert Slurm().endpoint(d, place(d), Vllm()).fabric == ()
 
 
+NO_HCAS: dict[str, Any] = {"hcas": ()}
+DECLARED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("both have them", {}, {}, ""),
+    ("one lacks them", NO_HCAS, {}, "which declares no hcas of n2"),
+    ("one node", NO_HCAS, {"parallelism": Parallelism(tensor=8), "launcher": {"nodelist": ("n2",)}}, ""),
+    ("the stack file's own", NO_HCAS, {"env": {"NCCL_IB_HCA": "mlx5_7"}}, ""),
+    ("sockets on purpose", NO_HCAS, {"env": {"NCCL_NET": "Socket"}}, ""),
+    ("a stand-in fleet", NO_HCAS, {"fleet": {"stand_in": True}}, ""),
+]
+
+
+@pytest.mark.parametrize("launcher", [Slurm(), Systemd(), Ray()], ids=lambda it: it.name)
+@pytest.mark.parametrize(("second", "changes", "said"), [row[1:] for row in DECLARED], ids=[row[0] for row in DECLARED])
+def test_nodes_without_declared_hcas_are_warned_of(
+    launcher: Slurm | Systemd | Ray, second: dict[str, Any], changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    d = stack(tmp_path, launcher.name, second)
+    nested: dict[str, Any] = {"launcher": d.launcher, "fleet": d.fleet}
+    made: dict[str, Any] = {
+        key: replace(nested[key], **value) if key in nested else value for key, value in changes.items()
+    }
+    found = [problem for problem in launcher.problems(replace(d, **made)) if problem.rule == "fabric"]
+    assert [problem.level for problem in found] == ["warning"] * bool(said)
+    assert all(said in problem.found for problem in found)
+
+
 def lines(name: str) -> list[str]:
     return (LOGS / f"{name}.log").read_text().splitlines()
 
