@@ -40,9 +40,10 @@ SOFTWARE = Environment(
 
 
 def inventory(folder: Path) -> Path:
-    """A folder with the fleets `ours`, `theirs` (its SLURM is somebody else's) and `bare` (it has none)."""
+    """A folder with the fleets `ours`, `theirs` (its SLURM is somebody else's), `bare` (none, and it runs containers)."""
     for name, slurm in {"ours": "ours", "theirs": "existing", "bare": "none"}.items():
-        (folder / f"{name}.yaml").write_text(FLEET.format(slurm=slurm))
+        containers = "containers: podman\n" if name == "bare" else ""
+        (folder / f"{name}.yaml").write_text(containers + FLEET.format(slurm=slurm))
     return folder
 
 

@@ -223,7 +223,7 @@ def test_what_a_queue_never_starts_is_refused(tmp_path: Path) -> None:
 CLUSTER, STARTED = ["base", "storage", "munge", "slurm"], ["weights", "launch", "ready"]
 BY_SYSTEMD = ["weights", "prepare", "launch", "ready"]
 STAGES: list[tuple[str, list[str]]] = [
-    ("k2-vllm-tp16-ray", ["claim", *CLUSTER, "containers", "environment", *STARTED]),
+    ("k2-vllm-tp16-ray", ["claim", *CLUSTER, "containers", "environment", "gateway", *STARTED]),
     ("k2-trtllm-tp16", ["claim", *CLUSTER, "containers", "image", "gateway", *STARTED]),
     ("k2-sglang-pd-4p12d", ["claim", "base", "storage", "containers", "environment", "gateway", *BY_SYSTEMD]),
     ("k2-ktransformers-legacy", ["claim", "base", "storage", "containers", "image", "gateway", *BY_SYSTEMD]),

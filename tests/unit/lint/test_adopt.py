@@ -134,10 +134,13 @@ def test_what_the_script_asks_of_slurm(line: str, launcher: dict[str, object], n
     assert all(any(note in row for row in said) for note in notes)
 
 
-def test_another_launcher_says_what_it_does_not_take() -> None:
-    file, d = adopted(f"#SBATCH --mem=64G\n{VLLM} -tp 16 --distributed-executor-backend ray", release="0.19.1")
-    assert (d.launcher.name, d.launcher.mem) == ("ray", "")
-    assert "#SBATCH --mem=64G: the launcher ray does not take it" in file
+def test_another_launcher_asks_the_same_of_slurm() -> None:
+    """A SLURM job owns its processes as well."""
+    asked = "#SBATCH --mem=64G\n#SBATCH --time=2:00:00\n#SBATCH -c 64"
+    file, d = adopted(f"{asked}\n{VLLM} -tp 16 --distributed-executor-backend ray", release="0.19.1")
+    it = d.launcher
+    assert (it.name, it.mem, it.time, it.cpus) == ("ray", "64G", "2:00:00", 64)
+    assert "#SBATCH" not in file
 
 
 def test_other_ranks_are_of_the_same_deployment() -> None:
