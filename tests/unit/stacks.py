@@ -40,7 +40,7 @@ SOFTWARE = Environment(
 
 
 def inventory(folder: Path) -> Path:
-    """A folder with the fleets `ours`, `theirs` (its SLURM is somebody else's), `bare` (none, and it runs containers)."""
+    """A folder with the fleets `ours`, `theirs` (its SLURM is somebody else's), `bare` (none, but containers)."""
     for name, slurm in {"ours": "ours", "theirs": "existing", "bare": "none"}.items():
         containers = "containers: podman\n" if name == "bare" else ""
         (folder / f"{name}.yaml").write_text(containers + FLEET.format(slurm=slurm))

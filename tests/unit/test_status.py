@@ -1,13 +1,14 @@
 """The states of a stack, from what its login host prints and who can be reached."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hosts.schema import parse_yaml
-from infra.deployment import Deployment
+from infra.deployment import Deployment, Parallelism
 from infra.operate.status import Status, status
-from tests.unit.stacks import STACK, parse
+from tests.unit.stacks import STACK, changed, parse
 from tests.unit.talking_hosts import connect
 
 TAG = "slipway=test,fingerprint=abc,intent=x"
@@ -89,3 +90,62 @@ def test_unreachable_hosts(d: Deployment) -> None:
 def test_the_document_has_its_fixed_keys(d: Deployment) -> None:
     keys = {"stack", "state", "endpoint", "model", "jobs", "hosts", "gpu_hours", "ends_at"}
     assert keys <= set(seen(d).to_json())
+
+
+RUNS, GONE = ("active", "success"), ("inactive", "success")
+BROKE = ("failed", "exit-code")
+TOKEN = "ready http://192.0.2.21:8000 n1/gateway"
+BY_UNITS: list[tuple[str, tuple[tuple[str, str], ...], str, str, str]] = [
+    ("absent", (), "", "", ""),
+    ("pending", (), "claimed", "", "nothing is started yet"),
+    ("starting", (RUNS, RUNS, RUNS), "claimed", "", "give no token yet"),
+    ("ready", (RUNS, RUNS, RUNS), "claimed", TOKEN, ""),
+    ("degraded", (RUNS, BROKE, RUNS), "claimed", "", "gateway on n1 is failed (exit-code)"),
+    ("degraded", (RUNS, RUNS, GONE), "claimed", "", "rank-1 on n2 is inactive"),
+    ("degraded", (RUNS, RUNS, BROKE), "claimed", TOKEN, "rank-1 on n2 is failed"),
+    ("failed", (BROKE, GONE, BROKE), "claimed", "", "`pulumi up` starts them again"),
+]
+
+
+@pytest.mark.parametrize("row", BY_UNITS, ids=[f"{row[0]}-{row[4]}" for row in BY_UNITS])
+def test_a_stack_whose_processes_systemd_owns(
+    row: tuple[str, tuple[tuple[str, str], ...], str, str, str], tmp_path: Path
+) -> None:
+    state, units, claim, ready, why = row
+    found = status(by_units(tmp_path), connect(answers(units, claim, ready)))
+    assert found.state == state
+    assert why in found.why
+    assert bool(found.why) == bool(why)
+    assert found.endpoint == ("http://192.0.2.21:8000" if ready else None)
+    assert [job.id for job in found.jobs] == ["rank-0", "gateway", "rank-1"][: len(units)]
+    assert found.gpu_hours == 16
+
+
+def test_a_host_of_units_that_is_gone(tmp_path: Path) -> None:
+    """Ready is degraded; where nothing else is known to run, it is not said to be absent."""
+    d, hosts = by_units(tmp_path), answers((RUNS, RUNS, RUNS), "claimed", TOKEN)
+    found = status(d, connect({name: said for name, said in hosts.items() if name != "n2"}))
+    assert (found.state, found.why, found.hosts["n2"]) == ("degraded", "n2 is not reachable", "n2: no answer")
+    found = status(d, connect({name: said for name, said in hosts.items() if name != "login"}))
+    assert (found.state, found.why) == ("unknown", "login: no answer")
+
+
+def by_units(folder: Path) -> Deployment:
+    """Two nodes of eight GPUs, without SLURM."""
+    d = parse(changed("launcher", {"name": "systemd"}, STACK.replace("fleet: ours", "fleet: bare")), folder)
+    return replace(d, parallelism=Parallelism(tensor=8, pipeline=2))
+
+
+def answers(units: tuple[tuple[str, str], ...], claim: str, ready: str) -> dict[str, dict[str, str]]:
+    """What each host prints, with units as (ActiveState, Result) of rank 0, the gateway and rank 1."""
+    rows = [
+        f"{name} LoadState=loaded ActiveState={active} Result={result} ActiveEnterTimestampMonotonic=0"
+        for name, (active, result) in zip(("rank-0", "gateway", "rank-1"), units, strict=bool(units))
+    ]
+    used = "begin 0 n1 rank-0 8\nbegin 0 n2 rank-1 8\nend 3600 n2 rank-1 8\nend 3600 n1 rank-0 8\nnow 9000"
+    login = {"ready.json": ready or "not ready: starting", "claimed": claim, "/runs": used}
+    return {
+        "login": login,
+        "n1": {"systemctl show": "\n".join(["100", *rows[:2]])},
+        "n2": {"systemctl show": "\n".join(["100", *rows[2:]])},
+    }

@@ -1,0 +1,47 @@
+"""What the owner of processes can't do, whichever launcher lists them; and what else each launcher's processes ask."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosts.fleet import Storage
+from infra.deployment import Parallelism
+from infra.launchers import LAUNCHERS
+from tests.unit.stacks import STACK, changed, parse
+
+IMAGE = f"registry.example/engine@sha256:{'ab' * 32}"
+APART = Storage(path="/shared", shared=False)
+PROBLEMS: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
+    ("nothing wrong, a job", "ours", {}, []),
+    ("nothing wrong, units", "bare", {}, []),
+    ("storage of its own", "bare", {"fleet": {"storage": APART}}, [("$.fleet", "storage that all nodes see")]),
+    ("GPUs by number", "bare", {"launcher": {"devices": (0, 3)}}, []),
+    ("GPUs by number of SLURM", "ours", {"launcher": {"devices": (0, 3)}}, [("$.launcher.devices", "nothing")]),
+    ("GPUs by number of theirs", "theirs", {"launcher": {"devices": (1, 3)}}, [("$.launcher.devices", "nothing")]),
+    ("an image", "bare", {"image": IMAGE}, []),
+    ("an image without Podman", "ours", {"image": IMAGE}, [("$.image", "`containers: podman` in the fleet's file")]),
+    ("an image, and the site's Podman", "theirs", {"image": IMAGE}, []),
+    ("another partition", "ours", {"launcher": {"partition": "x"}}, [("$.launcher.partition", "gpu, the partition")]),
+    ("no partition", "bare", {"launcher": {"partition": "x"}}, []),
+]
+
+
+@pytest.mark.parametrize("launcher", ["systemd", "ray"])
+@pytest.mark.parametrize(("fleet", "changes", "found"), [row[1:] for row in PROBLEMS], ids=[row[0] for row in PROBLEMS])
+def test_what_an_owner_can_not_do(
+    launcher: str, fleet: str, changes: dict[str, Any], found: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    d = parse(changed("fleet", fleet, STACK.replace("{name: slurm, time", "{name: systemd, time")), tmp_path)
+    d = replace(d, launcher=replace(d.launcher, name=launcher), software=replace(d.software, requirements=""))
+    d = replace(d, parallelism=Parallelism(tensor=2))
+    nested: dict[str, Any] = {"launcher": d.launcher, "fleet": d.fleet}
+    made: dict[str, Any] = {
+        key: replace(nested[key], **value) if key in nested else value for key, value in changes.items()
+    }
+    said = list(LAUNCHERS[launcher].problems(replace(d, **made)))
+    assert len(said) == len(found), said
+    for problem, (where, wanted) in zip(said, found, strict=True):
+        assert (problem.level, problem.where) == ("error", where)
+        assert wanted in problem.wanted
