@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hosts.schema import parse_yaml
-from infra.deployment import LauncherConfig, Parallelism
+from infra.deployment import Deployment, LauncherConfig, Parallelism
 from infra.placement import ADDRESS, HEAD, place, problems
-from tests.unit.stacks import STACK, changed, parse
+from tests.unit.stacks import STACK, changed, parse, shipped
 
 SLURM = LauncherConfig(name="slurm", partition="gpu", time="60")
 
@@ -124,3 +124,79 @@ def test_a_host_is_named_where_no_scheduler_chooses(
     assert [rank.host for rank in found.ranks] == hosts
     assert {rank.head for rank in found.ranks} == {hosts[0] or HEAD}
     assert {rank.address for rank in found.ranks} == {ADDRESS}
+
+
+SYSTEMD = replace(SLURM, name="systemd")
+NUMBERED = [
+    (Parallelism(tensor=2), (2, 5), [("n1", (2, 5))]),
+    (Parallelism(tensor=1), (2, 5), [("n1", (2,))]),
+    (Parallelism(tensor=4), (2, 5), [("n1", (2, 5)), ("n2", (2, 5))]),
+    (Parallelism(tensor=8), (), [("n1", tuple(range(8)))]),
+]
+
+
+@pytest.mark.parametrize(("parallelism", "devices", "expected"), NUMBERED)
+def test_gpus_by_number(
+    parallelism: Parallelism, devices: tuple[int, ...], expected: list[tuple[str, tuple[int, ...]]], tmp_path: Path
+) -> None:
+    d = parse(parse_yaml(STACK), tmp_path)
+    launcher = replace(SYSTEMD, devices=devices)
+    assert list(problems(parallelism, launcher, d.fleet)) == []
+    found = place(replace(d, parallelism=parallelism, launcher=launcher))
+    assert [(rank.host, rank.gpus) for rank in found.ranks] == expected
+
+
+@pytest.mark.parametrize(
+    ("launcher", "tensor", "where", "wanted"),
+    [
+        ({"devices": (2, 8)}, 2, "$.launcher.devices", "numbers below 8"),
+        ({"devices": (2, 5), "gpus": 3}, 3, "$.launcher.devices", "3 GPUs"),
+        ({"devices": (2, 5), "gpus": 2}, 2, "", ""),
+        ({"devices": (2, 5)}, 6, "$.parallelism.tensor", "at most 2 nodes"),
+        ({"devices": (2, 5)}, 3, "$.parallelism.tensor", "at most 2, or a multiple of 2"),
+        ({"gpus": 9}, 9, "$.launcher.gpus", "at most 8"),
+    ],
+)
+def test_wrong_numbers_of_gpus(launcher: dict[str, Any], tensor: int, where: str, wanted: str, tmp_path: Path) -> None:
+    fleet = parse(parse_yaml(STACK), tmp_path).fleet
+    found = list(problems(Parallelism(tensor=tensor), replace(SYSTEMD, **launcher), fleet))
+    assert [problem.where for problem in found] == [where] * bool(where)
+    assert all(wanted in problem.wanted for problem in found)
+
+
+def replicated(prefill: int, decode: int) -> Deployment:
+    """Prefill on a node each and decode on two each, on the first 8 of 16 nodes."""
+    d = shipped("k2-sglang-pd-4p12d")
+    first, last = d.roles
+    roles = (
+        replace(first, nodes=1, parallelism=Parallelism(data=8), replicas=prefill),
+        replace(last, nodes=2, parallelism=Parallelism(data=16), replicas=decode),
+    )
+    return replace(d, roles=roles, fleet=replace(d.fleet, hosts=d.fleet.hosts[:9]))
+
+
+def hosts_of(d: Deployment) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for rank in place(d).ranks:
+        found.setdefault(f"{rank.role}-{rank.replica}", []).append(rank.host.removeprefix("dgx0"))
+    return found
+
+
+def test_replicas_take_nodes_from_both_ends() -> None:
+    """So that another replica of either role moves none that runs."""
+    fewer = {"prefill-0": ["1"], "prefill-1": ["2"], "decode-0": ["7", "8"]}
+    assert hosts_of(replicated(2, 1)) == fewer
+    assert hosts_of(replicated(2, 2)) == {**fewer, "decode-1": ["5", "6"]}
+    assert hosts_of(replicated(3, 2)) == {**fewer, "decode-1": ["5", "6"], "prefill-2": ["3"]}
+    ranks = place(replicated(2, 2)).ranks
+    assert [rank.word for rank in ranks][-2:] == ["decode-1-0", "decode-1-1"]
+    assert {rank.head for rank in ranks if rank.word.startswith("decode-1")} == {ranks[-2].address}
+    assert (place(replicated(3, 2)).nodes, place(replicated(3, 2)).gpus) == (7, 56)
+
+
+@pytest.mark.parametrize(("prefill", "decode", "said"), [(4, 2, ""), (2, 3, ""), (3, 3, "at most 8 nodes")])
+def test_replicas_count(prefill: int, decode: int, said: str) -> None:
+    d = replicated(prefill, decode)
+    found = list(problems(d.parallelism, d.launcher, d.fleet, d.roles))
+    assert [problem.where for problem in found] == ["$.roles"] * bool(said)
+    assert all(said in problem.wanted for problem in found)

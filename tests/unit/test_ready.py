@@ -5,10 +5,14 @@ tracebacks frames are left out, and long lines are cut.
 """
 
 import http.client
+import http.server
+import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -167,3 +171,99 @@ def test_what_answers_may_be_something_else(port: int) -> None:
     with pytest.raises(http.client.BadStatusLine) as caught:
         ready.ask(f"http://127.0.0.1:{port}", "model", "key", 10)
     assert isinstance(caught.value, ready.NO_TOKEN)
+
+
+UNITS = ("n1/rank-0", "n2/rank-1", "n1/gateway")
+ENDED: list[tuple[str, dict[str, str], tuple[str, str]]] = [
+    ("none", {}, ("", "")),
+    ("as it was told to", {"n1/rank-0": "success 0 -60"}, ("", "")),
+    ("and may come back", {"n1/rank-0": "exit-code 1 -2"}, ("", "")),
+    ("for good", {"n1/rank-0": "exit-code 1 -60"}, ("n1/rank-0", "exit-code, status 1")),
+    (
+        "the first of two",
+        {"n1/rank-0": "exit-code 1 -50", "n2/rank-1": "signal KILL -60"},
+        ("n2/rank-1", "signal, status KILL"),
+    ),
+    ("another stack's", {"n3/rank-2": "exit-code 1 -60"}, ("", "")),
+    ("a file that is being written", {"n1/rank-0": "exit-code"}, ("", "")),
+]
+
+
+def by_units(folder: Path, files: dict[str, str], port: int = 0) -> ready.Served:
+    """A stack whose units left these files: `.ended` ones say when by seconds from now, the rest are logs."""
+    for name, text in files.items():
+        *words, last = text.split(" ")
+        ended = last.startswith("-") and last[1:].isdigit()
+        file = folder / (f"{name}.ended" if ended or "." not in name else name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(" ".join((*words, str(int(time.time()) + int(last)))) if ended else text)
+    (folder / "api-key").write_text("key\n")
+    return ready.Served("k2", str(folder), str(port), "m", f"{folder}/api-key", "127.0.0.1", units=UNITS)
+
+
+@pytest.mark.parametrize(("files", "expected"), [row[1:] for row in ENDED], ids=[row[0] for row in ENDED])
+def test_a_unit_that_ended(files: dict[str, str], expected: tuple[str, str], tmp_path: Path) -> None:
+    assert ready.ended(by_units(tmp_path, files)) == expected
+
+
+LOADS = "INFO 11-24 00:26:21 [a.py:1] Starting to load model /m"
+LOOKS: list[tuple[str, dict[str, str], tuple[str, str, str]]] = [
+    ("nothing yet", {}, ("waiting", "127.0.0.1: starting", "n1/gateway")),
+    ("one says", {"n1/rank-0.log": LOADS}, ("waiting", "n1/rank-0: loading the engine", "n1/rank-0")),
+    (
+        "what serves says most",
+        {"n1/rank-0.log": LOADS, "n2/rank-1.log": "Loading weights took 3.5 seconds"},
+        ("waiting", "n2/rank-1: weights loaded in 3.5 s", "n2/rank-1"),
+    ),
+    (
+        "one ended",
+        {"n1/rank-0.log": LOADS, "n2/rank-1": "exit-code 1 -60"},
+        ("dead", "n2/rank-1 ended (exit-code, status 1)", "n2/rank-1"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "expected"), [row[1:] for row in LOOKS], ids=[row[0] for row in LOOKS])
+def test_units_that_do_not_answer(files: dict[str, str], expected: tuple[str, str, str], tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        assert ready.look(by_units(tmp_path, files, taken.getsockname()[1]), 5) == expected
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers a completion with the next of `said`: (status, document)."""
+
+    said: ClassVar[list[tuple[int, object]]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, document = self.said.pop(0)
+        text = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+ABSENT = {"error": {"code": "engine_unavailable"}}
+SAID: list[tuple[int, object, str, str]] = [
+    (200, {"usage": {"completion_tokens": 4}}, "ready", "http://127.0.0.1:{port} n1/gateway"),
+    (200, {"usage": {"completion_tokens": 0}}, "waiting", "127.0.0.1: answers the completion has no token in it"),
+    (401, {"error": "no"}, "waiting", '127.0.0.1: answers HTTP 401: {{"error": "no"}}'),
+    (502, ABSENT, "waiting", "127.0.0.1: starting"),
+]
+
+
+@pytest.mark.parametrize("row", SAID, ids=[str(row[:2]) for row in SAID])
+def test_units_that_answer(row: tuple[int, object, str, str], tmp_path: Path) -> None:
+    status, document, verdict, text = row
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        Answers.said[:] = [(status, document)]
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        found = ready.look(by_units(tmp_path, {}, server.server_port), 5)
+        thread.join(10)
+        assert found == (verdict, text.format(port=server.server_port), "n1/gateway")
