@@ -19,6 +19,8 @@ RESERVED: Mapping[str, str] = {
     "api-key": "leave it out: it is made on the host, or comes from slipway:secrets.api-key, and stands in no argv",
     "config": "write the options themselves in slipway:engine.args, where they are checked",
     "data-parallel-address": _LAUNCHER,
+    "data-parallel-external-lb": "set data-parallel-hybrid-lb, which is that where a node has one replica",
+    "data-parallel-rank": _LAUNCHER,
     "data-parallel-size": _PARALLELISM,
     "data-parallel-size-local": _PARALLELISM,
     "data-parallel-start-rank": _LAUNCHER,

@@ -353,6 +353,8 @@ def test_requests_are_divided_over_several_servers(d: Deployment) -> None:
                 assert long.result()[0] == 200
             # one that is gone is left out, and nobody sees it
             os.kill(pid, signal.SIGKILL)
+            while not free(port):
+                time.sleep(0.02)
             assert all(door.open("/v1/chat/completions", body=short)[0] == 200 for _ in range(20))
             assert door.open("/health", key=None)[0] == 200
 
