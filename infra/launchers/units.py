@@ -21,7 +21,7 @@ def name(d: Deployment, process: Process) -> str:
 
 
 def unit(d: Deployment, process: Process) -> str:
-    """The unit: it comes back once after a failure, and after a reboot of its host."""
+    """The unit: it comes back once in ten minutes after a failure, and after a reboot of its host."""
     folder = paths.job_folder(d)
     helper = f"/bin/bash {folder}/{HELPER}"
     script, log = f"{folder}/{process.script}", f"{folder}/{process.log}"
@@ -35,7 +35,7 @@ def unit(d: Deployment, process: Process) -> str:
             "Wants=network-online.target",
             "After=network-online.target",
             f"RequiresMountsFor={folder}",
-            "StartLimitIntervalSec=3600",
+            "StartLimitIntervalSec=600",
             "StartLimitBurst=2",
             "",
             "[Service]",
