@@ -247,7 +247,7 @@ def ended(served: Served) -> tuple[str, str]:
                 result, status, at = file.read().split()[-3:]
         except (OSError, ValueError):
             continue
-        if result != "success" and time.time() - float(at) > RESTART_S:
+        if time.time() - float(at) > RESTART_S:
             found.append((float(at), unit, f"{result}, status {status}"))
     _, unit, how = min(found, default=(0.0, "", ""))
     return unit, how

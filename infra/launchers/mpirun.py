@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
+from hosts.fleet import Host
 from hosts.problem import Problem
 from hosts.shell import quote
 from infra import paths, runtime
@@ -14,6 +15,7 @@ from infra.launchers import container, gateway
 from infra.launchers.owned import OPTIONS, Owned
 from infra.launchers.process import Process, caches, check_port, check_weights, title
 from infra.placement import Placement
+from infra.placement import place as placed
 from infra.protocols import Engine, Rendezvous
 
 MESH_PORT = 2233
@@ -43,6 +45,17 @@ class Mpirun(Owned):
                 why="the mesh's sshd and the endpoint listen on the same nodes",
             )
 
+        nameless = [host.name for host in _hosts(d) if not host.interface]
+        if nameless:
+            yield Problem(
+                where="$.fleet",
+                rule="launcher",
+                found=f"{', '.join(nameless)} of {d.fleet.name} without an interface",
+                wanted="`interface` of each node that takes part",
+                why="the mesh and Open MPI are bound to it, and a proof holds every rank to it",
+                fix=f"put in what `ip -br address` calls it: interface: NAME in hosts/inventory/{d.fleet.name}.yaml",
+            )
+
     def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:
         """The engine's own, the same for every rank."""
         return tuple(engine.command(d, rank) for rank in place.ranks)
@@ -64,6 +77,11 @@ class Mpirun(Owned):
         for host in dict.fromkeys(rank.host for rank in place.ranks):
             listed += [_sshd(d, place, host), _keeper(d, host)]
         return (*listed, _mpirun(d, place, engine))
+
+
+def _hosts(d: Deployment) -> list[Host]:
+    """The hosts of its ranks, in their order."""
+    return [d.fleet.host(name) for name in dict.fromkeys(rank.host for rank in placed(d).ranks)]
 
 
 def mesh(d: Deployment, place: Placement) -> dict[str, object]:

@@ -21,7 +21,7 @@ def name(d: Deployment, process: Process) -> str:
 
 
 def unit(d: Deployment, process: Process) -> str:
-    """The unit: it comes back once in ten minutes after a failure, and after a reboot of its host."""
+    """The unit: it comes back once in ten minutes after its end, and after a reboot of its host."""
     folder = paths.job_folder(d)
     helper = f"/bin/bash {folder}/{HELPER}"
     script, log = f"{folder}/{process.script}", f"{folder}/{process.log}"
@@ -45,7 +45,7 @@ def unit(d: Deployment, process: Process) -> str:
             f"ExecStartPre={helper} begin {named}",
             f"ExecStart=/bin/bash -c 'exec /bin/bash {script} >>{log} 2>&1'",
             f"ExecStopPost={helper} end {named}",
-            "Restart=on-failure",
+            "Restart=always",  # a rank that ends well because another one did is missed as well
             "RestartSec=3",
             "KillMode=mixed",
             "TimeoutStopSec=30",

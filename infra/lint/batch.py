@@ -68,6 +68,8 @@ def _name(command: LintedCommand) -> str:
         return "mpirun"
     if any(option.name == "--distributed-executor-backend" and option.value == "ray" for option in options):
         return "ray"
+    if any(option.name == "--data-parallel-hybrid-lb" for option in options):
+        return "systemd"  # each node answers, and a gateway stands before all of them
     return "slurm"
 
 

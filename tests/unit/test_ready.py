@@ -176,7 +176,7 @@ def test_what_answers_may_be_something_else(port: int) -> None:
 UNITS = ("n1/rank-0", "n2/rank-1", "n1/gateway")
 ENDED: list[tuple[str, dict[str, str], tuple[str, str]]] = [
     ("none", {}, ("", "")),
-    ("as it was told to", {"n1/rank-0": "success 0 -60"}, ("", "")),
+    ("because another did", {"n1/rank-0": "success 0 -60"}, ("n1/rank-0", "success, status 0")),
     ("and may come back", {"n1/rank-0": "exit-code 1 -2"}, ("", "")),
     ("for good", {"n1/rank-0": "exit-code 1 -60"}, ("n1/rank-0", "exit-code, status 1")),
     (
