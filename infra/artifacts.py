@@ -32,3 +32,8 @@ def draft(d: Deployment) -> Weights:
     return Weights(
         path=paths.draft(d), manifest=d.draft.files, source=d.draft.source, records=paths.weights_records(d.fleet)
     )
+
+
+def manifest(d: Deployment) -> str:
+    """The text of the file that processes hold the weights to when they start."""
+    return "".join(f"{line}\n" for line in d.model.files)

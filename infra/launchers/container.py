@@ -1,12 +1,14 @@
 """An engine's process in a rootless Podman container of the deployment's image, as a command."""
 
 from dataclasses import replace
+from math import ceil
 
 from hosts.fleet import Gpus
 from hosts.shell import quote
 from infra import paths, runtime
 from infra.command import Command, Var, Word
 from infra.deployment import Deployment
+from infra.ledger.host import shm_gib
 from infra.placement import Placement
 
 PODMAN = ("env", "-u", "TMPDIR", "podman", "--cgroup-manager", "cgroupfs")
@@ -36,7 +38,8 @@ def run(d: Deployment, place: Placement, process: str, command: Command, tempora
     argv: list[Word] = [*PODMAN, "run", "--rm", "--replace", "--pull", "never", "--name", name(d, process)]
     argv += ["--label", f"slipway={d.stack}", "--log-driver", "none"]
     argv += ["--cgroups=disabled", "--network", "host", "--ulimit", "host", "--cap-add", "IPC_LOCK"]
-    argv += ["--shm-size", d.launcher.shm.lower().removesuffix("i") or "64g"]
+    shm = d.launcher.shm or f"{ceil(shm_gib(place.gpus_per_node))}g"
+    argv += ["--shm-size", shm.lower().removesuffix("i")]
     if d.fleet.slurm == "none":
         gpus = d.fleet.host(place.ranks[0].host).gpus
         assert gpus is not None

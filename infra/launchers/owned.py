@@ -10,10 +10,11 @@ from hosts.resources.endpoint import Endpoint
 from hosts.resources.files import Directory, File, SecretFile
 from hosts.resources.programs import program
 from hosts.state import Resource, Stage, fingerprint
-from infra import fabric, paths
+from infra import artifacts, fabric, paths
 from infra.deployment import Deployment
 from infra.launchers import gateway, job, units
 from infra.launchers.process import API_KEY, Process, check_port, mark, script, title
+from infra.launchers.slurm import endpoint as on_its_node
 from infra.placement import Placement
 from infra.protocols import Engine
 
@@ -98,19 +99,15 @@ class Owned(ABC):
         folder, user = paths.job_folder(d), paths.run_user(d.fleet)
         texts = {name: text for name, text in files.items() if not name.endswith(".service")}
         texts |= {f"{name}.py": program(name) for name in (*PROGRAMS, *self.programs)}
-        texts["weights.manifest"] = "".join(f"{line}\n" for line in d.model.files)
+        texts["weights.manifest"] = artifacts.manifest(d)
         for name, text in sorted(texts.items()):
             yield File(path=f"{folder}/{name}", content=text, owner=user, group=user)
 
     def endpoint(self, d: Deployment, place: Placement, engine: Engine) -> Endpoint:
         """Where the stack answers: on the host of its first rank."""
         listed = self.all_processes(d, place, engine)
-        return Endpoint(
-            stack=d.stack,
-            folder=paths.job_folder(d),
-            port=str(d.port),
-            model=d.served_name,
-            api_key_file=paths.api_key(d),
+        return replace(
+            on_its_node(d),
             address=_address(d, place),
             certificate=gateway.pinned(d) if d.endpoint.certificate else "",
             units=tuple(f"{it.host}/{it.name}" for it in listed) if by_systemd(d) else (),

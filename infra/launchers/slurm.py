@@ -108,7 +108,7 @@ class Slurm:
     def _mark(self, d: Deployment, place: Placement, engine: Engine, key: str) -> str:
         """The fingerprint of what the job is started from."""
         made = self._made(d, place, engine, "").values()
-        return fingerprint(*made, _manifest(d), d.image or d.software.digest, key)
+        return fingerprint(*made, artifacts.manifest(d), d.image or d.software.digest, key)
 
     def _made(self, d: Deployment, place: Placement, engine: Engine, mark: str) -> dict[str, str]:
         """The texts of the job's folder that tell one deployment from another."""
@@ -123,7 +123,7 @@ class Slurm:
         """`launch` puts the job's files in its folder and submits, `ready` waits for a token; on the login host."""
         folder, user = paths.job_folder(d), paths.service_user(d.fleet)
         key = digests.get(API_KEY, "")
-        manifest = _manifest(d)
+        manifest = artifacts.manifest(d)
         mark = self._mark(d, place, engine, key)
         launch: tuple[Resource, ...] = (
             Directory(path=folder, mode="0750", owner=user, group=user, purge=True),
@@ -156,11 +156,6 @@ def endpoint(d: Deployment) -> Endpoint:
         model=d.served_name,
         api_key_file=paths.api_key(d),
     )
-
-
-def _manifest(d: Deployment) -> str:
-    """The text of the file that the job holds the weights to."""
-    return "".join(f"{line}\n" for line in d.model.files)
 
 
 def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:

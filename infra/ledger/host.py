@@ -33,10 +33,15 @@ class HostNeed:
     """Of the page cache what is in use all the time, or stays mapped while loading."""
 
 
+def shm_gib(gpus: int) -> float:
+    """What the processes of one node with so many GPUs pass through /dev/shm, in GiB."""
+    return SHM_BASE_GIB + SHM_GIB_A_GPU * gpus
+
+
 def need(r: FitRequest) -> HostNeed:
     """What one node needs."""
     here = min(r.gpus_per_node, -(-r.world // r.nodes))
-    shm = SHM_BASE_GIB + SHM_GIB_A_GPU * here
+    shm = shm_gib(here)
     files = max(r.model.weights_bytes, 1) / GIB
     if r.quantization:
         files = checkpoint_bytes(r.model.architecture, r.precision) / GIB

@@ -4,8 +4,12 @@ The servers are stand-ins (lab/stand_in), the router is sglang_router. The tests
 the first four GPUs of its nodes) and `tptest` (on the last four of two of them).
 """
 
+import contextlib
+import http.client
+import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -95,10 +99,26 @@ def test_roles_scale_by_one_number_and_only_what_changed_restarts(run: Run) -> N
     assert tokens(run, PD) > 0
 
 
+def asked(key: str) -> int:
+    """The status of one completion, from this machine."""
+    body = json.dumps({"model": "tiny-kimi-k2", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4})
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    with contextlib.closing(http.client.HTTPConnection("10.77.0.21", 8000, timeout=90)) as connection:
+        connection.request("POST", "/v1/chat/completions", body, headers)
+        return connection.getresponse().status
+
+
 def test_a_dead_decode_is_left_out_and_brought_back_by_up(run: Run) -> None:
-    """The router's own health checks take it out; no request after that is slow, and the next `up` starts it alone."""
-    router = pid("dgx1", PD, "router")
-    on("dgx4", f"systemctl stop slipway-{PD}.rank-decode-0-0.service")
+    """Requests in flight are sent to the other one; the router's health checks take it out, and then none is slow.
+
+    The next `up` starts it alone.
+    """
+    router, key = pid("dgx1", PD, "router"), on("login", f"cat /storage/.slipway/{PD}/api-key")
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(asked, key) for _ in range(40)]
+        on("dgx4", f"systemctl kill -s KILL slipway-{PD}.rank-decode-0-0.service")
+        assert {answer.result() for answer in answers} == {200}
+    on("dgx4", f"systemctl stop slipway-{PD}.rank-decode-0-0.service")  # it would come back once
     assert until(lambda: state(run, PD) == "degraded", 15) < 15
     until(lambda: float(str(run.json("invoke", "smoke", "-s", PD)["seconds"])) < 1, 30)
     for _ in range(4):
@@ -151,6 +171,23 @@ def test_a_taken_port_is_named(run: Run) -> None:
         on("dgx1", "systemctl stop taken")
     run.up(TP)
     assert tokens(run, TP) > 0
+
+
+def test_the_endpoint_speaks_tls_on_the_interface_that_it_names(run: Run) -> None:
+    """With a certificate on storage: https at one address, who asks in the clear is told, and loopback is closed."""
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=slipway -keyout key.pem -out cert.pem"
+    on(
+        "login",
+        f"command -v openssl >/dev/null && cd /storage && {make} 2>/dev/null && chown ops key.pem && chmod 600 key.pem",
+    )
+    tls = "tls: {certificate: /storage/cert.pem, key: /storage/key.pem}"
+    change(FILES[TP], "  slipway:port:", f"  slipway:endpoint: {{interface: host0, {tls}}}\n  slipway:port:")
+    try:
+        assert "https://10.77.0.21:8300" in run.up(TP)
+        assert tokens(run, TP) > 0
+        assert on("dgx1", "ss -Hltn 'sport = :8300' | awk '{print $4}'") == "10.77.0.21:8300"
+    finally:
+        on("login", "rm -f /storage/cert.pem /storage/key.pem")
 
 
 @pytest.mark.parametrize("stack", [TP, PD])
