@@ -98,9 +98,11 @@ class Router:
 class EndpointConfig:
     """Where clients reach the model; `address` is that of `interface`, "" is all.
 
-    `certificate` and `key` are PEM files of the head's host, "" where it speaks no TLS.
+    `certificate` and `key` are PEM files of the head's host, "" where it speaks no TLS. `asked` is whether the stack
+    file says anything of it: then there is a gateway also where the launcher would do without.
     """
 
+    asked: bool = False
     interface: str = ""
     address: str = ""
     certificate: str = ""
@@ -158,7 +160,8 @@ class Deployment:
     @property
     def gated(self) -> bool:
         """Whether a gateway stands before the engine: to ask for the key where that does not, and for TLS."""
-        able = self.launcher.name in GATED or self.launcher.by_tasks
+        slurm = self.launcher.name == "slurm" and self.endpoint.asked
+        able = self.launcher.name in GATED or self.launcher.by_tasks or slurm
         return able and (self.guards != "all" or bool(self.endpoint.certificate))
 
     @property

@@ -35,7 +35,7 @@ def endpoint(top: Reader) -> EndpointConfig:
         tls.done()
     reader.raw("tls")
     reader.done()
-    return EndpointConfig(interface=interface, certificate=certificate, key=key)
+    return EndpointConfig(asked=True, interface=interface, certificate=certificate, key=key)
 
 
 def bound(d: Deployment, found: list[Problem]) -> EndpointConfig:
@@ -43,19 +43,25 @@ def bound(d: Deployment, found: list[Problem]) -> EndpointConfig:
     said = d.endpoint
     if said == EndpointConfig():
         return said
-    if d.launcher.name not in GATED:
+    if d.launcher.name not in (*GATED, "slurm"):
         found.append(
             _problem(
                 "$.endpoint",
                 f"an endpoint of its own kind with the launcher {d.launcher.name}",
-                f"one of the launchers {', '.join(GATED)}",
+                f"one of the launchers slurm, {', '.join(GATED)}",
                 why=f"{d.launcher.name} puts no gateway before the engine, and listens on all addresses of its node",
             )
         )
         return EndpointConfig()
     if not said.interface:
         return said
-    head = d.fleet.host(place(d).ranks[0].host)
+    name = place(d).ranks[0].host
+    if not name:
+        why = "SLURM chooses the node, and with it the address"
+        fix = "leave it out, or name all nodes of the job in launcher.nodelist"
+        found.append(_problem("$.endpoint.interface", said.interface, "nothing", why=why, fix=fix))
+        return replace(said, interface="")
+    head = d.fleet.host(name)
     wrong = tuple(_interface_problems(d, head))
     found += wrong
     return said if wrong else replace(said, address=_address(said.interface) or head.address)

@@ -109,7 +109,6 @@ class Owned(ABC):
         return replace(
             on_its_node(d),
             address=_address(d, place),
-            certificate=gateway.pinned(d) if d.endpoint.certificate else "",
             units=tuple(f"{it.host}/{it.name}" for it in listed) if by_systemd(d) else (),
             fabric=fabric.expected(d, place.ranks),
         )

@@ -79,9 +79,9 @@ class Slurm:
                 rule="endpoint",
                 where="$.endpoint",
                 found=f"{d.engine}, which asks clients for no API key, with no gateway before it",
-                wanted="a launcher with a gateway",
+                wanted="a gateway",
                 why="it listens on all addresses of its node, and answers whoever reaches that",
-                fix="use the launcher systemd, whose processes a SLURM job owns as well",
+                fix="add slipway:endpoint: {} (nginx must be on the nodes), or use the launcher systemd",
             )
         yield from fabric.problems(d)
         yield from limit_problems(d)
@@ -148,13 +148,15 @@ class Slurm:
 
 
 def endpoint(d: Deployment) -> Endpoint:
-    """Where the job answers: on its own node, whichever that is."""
+    """Where the job answers: on its own node, whichever that is, unless the stack file names an address."""
     return Endpoint(
         stack=d.stack,
         folder=paths.job_folder(d),
         port=str(d.port),
         model=d.served_name,
         api_key_file=paths.api_key(d),
+        address=d.endpoint.address,
+        certificate=gateway.pinned(d) if d.endpoint.certificate else "",
     )
 
 
@@ -192,7 +194,9 @@ def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
         cache_folders=" ".join(f"{paths.cache(d)}/{name}" for name in ("hf", "home", "inductor", "triton", "xdg")),
         model=weights.path,
         weights_record=weights.record,
-        port=str(d.port),
+        port=str(d.listen[1]),
+        gateway=tasks.GATEWAY if d.gated else "",
+        gateway_folder=gateway.temporary(d),
         served=quote(endpoint(d).served),
         temporary=paths.temporary(d),
         nodes=len(place.ranks),

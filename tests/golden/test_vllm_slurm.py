@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.deployment import Deployment, Parallelism
+from infra.deployment import Deployment, EndpointConfig, Parallelism
 from infra.desired import desired
 from infra.model import load
 from tests.conftest import Golden
@@ -27,7 +27,18 @@ def two_nodes() -> Deployment:
     )
 
 
-CASES = {"lab": lambda: shipped("lab"), "dgx-h200": lambda: shipped("dgx-h200"), "k2-two-nodes": two_nodes}
+def behind_a_gateway() -> Deployment:
+    """Two nodes of the lab, with TLS."""
+    tls = EndpointConfig(asked=True, certificate="/storage/cert.pem", key="/storage/key.pem")
+    return replace(shipped("lab-tp2"), endpoint=tls)
+
+
+CASES = {
+    "lab": lambda: shipped("lab"),
+    "dgx-h200": lambda: shipped("dgx-h200"),
+    "k2-two-nodes": two_nodes,
+    "behind-a-gateway": behind_a_gateway,
+}
 
 
 @pytest.mark.parametrize("name", CASES)

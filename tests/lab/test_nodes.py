@@ -56,12 +56,17 @@ def answered() -> dict[str, float]:
 
 
 def test_tensor_parallel_over_two_nodes(run: Run) -> None:
-    with copied(run, "lab-tp2", "tp2test"):
-        run.up("tp2test")
+    """As one SLURM job, with TLS: its gateway stands beside rank 0 and ends with the job."""
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=slipway -keyout key.pem -out cert.pem"
+    on("login", f"cd /storage && {make} 2>/dev/null && chmod 644 key.pem")
+    tls = "slipway:endpoint: {tls: {certificate: /storage/cert.pem, key: /storage/key.pem}}"
+    with copied(run, "lab-tp2", "tp2test", ("  slipway:port:", f"  {tls}\n  slipway:port:")):
+        assert "https://dgx1:8000" in run.up("tp2test")
         assert tokens(run, "tp2test") > 0
         said = run("invoke", "logs", "-s", "tp2test", "--lines", "400")
         assert "world_size=2 rank=1" in said or "rank 1 in world size 2" in said
         run("invoke", "teardown", "-s", "tp2test", "--yes")
+        on("login", "rm /storage/cert.pem /storage/key.pem")
 
 
 def test_data_parallel_with_experts_over_two_nodes(run: Run) -> None:
