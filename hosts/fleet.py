@@ -135,8 +135,11 @@ class Fleet:
 
     @property
     def login(self) -> Host:
-        """The login host, where jobs are submitted; on a cluster of ours also the SLURM controller."""
-        return next(host for host in self.hosts if host.role == "login")
+        """The login host, where jobs are submitted; on a cluster of ours also the SLURM controller.
+
+        Without SLURM there may be none; then it is the first host.
+        """
+        return next((host for host in self.hosts if host.role == "login"), self.hosts[0])
 
     @property
     def nodes(self) -> tuple[Host, ...]:

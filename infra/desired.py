@@ -117,7 +117,7 @@ def cluster_stages(fleet: Fleet, digests: Mapping[str, str]) -> tuple[Stage, ...
     key = digests.get(KEY_SECRET, "")
     stages: dict[str, dict[str, tuple[Resource, ...]]] = {
         "base": {host.name: base(host, fleet) for host in fleet.hosts},
-        "storage": {host.name: storage(host, fleet, owner=user) for host in fleet.hosts},
+        "storage": {host.name: storage(host, fleet, owner=user, group=paths.run_group(fleet)) for host in fleet.hosts},
         "munge": {host.name: munge(key_digest=key, held=host.role == "login") for host in fleet.hosts},
         "slurm": {host.name: slurm(host, fleet) for host in fleet.hosts},
         "containers": {host.name: containers(host, fleet, user) for host in fleet.hosts},

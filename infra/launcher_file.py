@@ -66,13 +66,15 @@ def launcher(reader: Reader, fleet: Fleet | None, names: tuple[str, ...]) -> Lau
 
 def _devices(reader: Reader) -> tuple[int, ...]:
     """The GPUs taken of each node, in order and each once."""
+    text = worded(reader, "devices", LAUNCHER["devices"])
     found: list[int] = []
-    for piece in filter(None, worded(reader, "devices", LAUNCHER["devices"]).split(",")):
-        first, dash, last = piece.partition("-")
-        found += range(int(first), int(last) + 1) if dash else (int(first),)
-    if len(set(found)) != len(found) or found != sorted(found):
-        reader.problem(reader.at("devices"), str(reader.data.get("devices")), "each GPU once, in order")
-    return tuple(sorted(set(found)))
+    for piece in filter(None, text.split(",")):
+        first, _, last = piece.partition("-")
+        found += range(int(first), int(last or first) + 1) or (-1,)  # one that runs backwards is none
+    if len(set(found)) != len(found) or found != sorted(found) or -1 in found:
+        reader.problem(reader.at("devices"), text, "each GPU once, in order, as 4-7 or 0,2")
+        return ()
+    return tuple(found)
 
 
 def _time(reader: Reader) -> str:

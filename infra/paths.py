@@ -15,6 +15,11 @@ def run_user(fleet: Fleet) -> str:
     return fleet.login.user if fleet.slurm == "none" else service_user(fleet)
 
 
+def run_group(fleet: Fleet) -> str:
+    """The group of its files; "" is whatever group an account that is not ours has."""
+    return "" if fleet.slurm == "none" else service_user(fleet)
+
+
 def state_root(fleet: Fleet) -> str:
     """Slipway's own folder on a host; without root on somebody else's machines it lies on storage."""
     theirs = fleet.slurm == "existing" or fleet.kubernetes is not None

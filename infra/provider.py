@@ -94,7 +94,15 @@ class StageProvider:
         return self._run(urn, stage, new).observed(stage)
 
     def update(self, urn: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
-        """Takes away what is no longer wanted, then converges; what was observed."""
+        """Takes away what is no longer wanted, then converges; what was observed.
+
+        Raises Blocked where the fleet has another SLURM than before: what owned the processes would be taken away last,
+        and with it the folder that they share with what owns them now.
+        """
+        was, now = old["fleet"]["slurm"], new["fleet"]["slurm"]
+        if was != now:
+            why = f"the stack was brought up on `slurm: {was}`, and its fleet now says `slurm: {now}`"
+            raise Blocked([f"{why}; first run: invoke teardown -s {new['stack']}, with the fleet's file as it was"])
         gone = wire.without(wire.stage_of(old), new["hosts"])
         gone = wire.claims_only(gone) if gone.keep else gone
         here = {host: resources for host, resources in gone.hosts.items() if host in new["hosts"]}

@@ -38,7 +38,8 @@ def base(host: Host, fleet: Fleet) -> tuple[Resource, ...]:
         # Debian's own number for slurm, and the homes that Debian's packages would give: they find the accounts made.
         User(name="slurm", uid="64030", home="/nonexistent"),
         User(name="munge", uid="64101", home="/nonexistent"),
-        User(name=SERVICE_USER, uid="64100", home=HOME),
+        # a shell for the sshd of a mesh, which starts an engine's ranks through it; nobody has a key or password to it
+        User(name=SERVICE_USER, uid="64100", home=HOME, shell="/bin/sh"),  # noqa: S604 - an account's
         Directory(path=HOME, mode="0700", owner=SERVICE_USER, group=SERVICE_USER),
         File(path="/etc/security/limits.d/90-slipway.conf", content=render("etc/security/limits.d/90-slipway.conf.j2")),
         *settings,

@@ -5,7 +5,7 @@ from hosts.resources.files import Directory
 from hosts.state import Resource
 
 
-def storage(host: Host, fleet: Fleet, *, owner: str) -> tuple[Resource, ...]:
+def storage(host: Host, fleet: Fleet, *, owner: str, group: str) -> tuple[Resource, ...]:
     """The folders of one host; jobs of `owner` write to the caches. Where all see them, the login host makes them.
 
     The storage's own folder is the site's: it is asked for by a Requirement and never made, so that nothing is ever
@@ -17,7 +17,7 @@ def storage(host: Host, fleet: Fleet, *, owner: str) -> tuple[Resource, ...]:
     return (
         Directory(path=f"{root}/envs"),
         Directory(path=f"{root}/models"),
-        Directory(path=f"{root}/cache", owner=owner, group=owner),
+        Directory(path=f"{root}/cache", owner=owner, group=group),
         Directory(path=f"{root}/.slipway"),
         Directory(path=f"{root}/.slipway/claims"),
         Directory(path=f"{root}/.slipway/weights"),

@@ -13,10 +13,13 @@ from infra.placement import Placement
 
 PODMAN = ("env", "-u", "TMPDIR", "podman", "--cgroup-manager", "cgroupfs")
 """A process's own temporary folder is no place for Podman's: it goes with the process."""
-RUNTIME = 'export XDG_RUNTIME_DIR=/tmp/podman-run-$(id -u); mkdir -p -m 0700 "$XDG_RUNTIME_DIR"; cd /'
+RUNTIME = """export XDG_RUNTIME_DIR=/tmp/podman-run-$(id -u)
+mkdir -p -m 0700 -- "$XDG_RUNTIME_DIR"
+[ -O "$XDG_RUNTIME_DIR" ] || { echo "slipway: error: $XDG_RUNTIME_DIR on $(hostname) is another user's"; exit 1; }
+cd /"""
 """Shell before Podman, which makes its runtime folder at random places where it is told none; and it must read where it
 stands."""
-GIVEN = Var("GPU_DEVICES", words=True)
+GIVEN = Var("SLIPWAY_GPU_DEVICES", words=True)
 """The options for the GPUs that SLURM gave a job's step; its supervisor sets it."""
 
 

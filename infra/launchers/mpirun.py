@@ -1,5 +1,6 @@
 """mpirun: sshd on all nodes, in containers of one image or bare, a mesh of keys between them, one MPI rank a GPU."""
 
+import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -56,6 +57,16 @@ class Mpirun(Owned):
                 fix=f"put in what `ip -br address` calls it: interface: NAME in hosts/inventory/{d.fleet.name}.yaml",
             )
 
+        named = [f"{host.name} ({host.address})" for host in _hosts(d) if not _is_ipv4(host.address)]
+        if named:
+            yield Problem(
+                where="$.fleet",
+                rule="launcher",
+                found=f"{', '.join(named)} of {d.fleet.name}",
+                wanted="IPv4 addresses in numbers",
+                why="keys are pinned to them, and each node listens on its own alone",
+            )
+
     def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:
         """The engine's own, the same for every rank."""
         return tuple(engine.command(d, rank) for rank in place.ranks)
@@ -82,6 +93,14 @@ class Mpirun(Owned):
 def _hosts(d: Deployment) -> list[Host]:
     """The hosts of its ranks, in their order."""
     return [d.fleet.host(name) for name in dict.fromkeys(rank.host for rank in placed(d).ranks)]
+
+
+def _is_ipv4(address: str) -> bool:
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def mesh(d: Deployment, place: Placement) -> dict[str, object]:
@@ -132,7 +151,7 @@ def _sshd(d: Deployment, place: Placement, host: str) -> Process:
             )
         ),
         reads=(CONF,),
-        devices=next(rank.gpus for rank in place.ranks if rank.host == host),
+        devices=_devices(place, host),
         contained=bool(d.image),
     )
     if not d.image:
@@ -168,15 +187,23 @@ def _mpirun(d: Deployment, place: Placement, engine: Engine) -> Process:
     # sshd sets the home of its user, and each node has a temporary folder of its own
     own = ("env", f"HOME={common['HOME']}", f"TMPDIR={_private(d)}")
     run = _program(d, "mpirun", "run", head, *(word for name in given for word in ("-x", name)), "--", *own)
+    # the ranks of this host are its children, those of the others their sshd's; SLURM's step has its own way
+    gpus = ",".join(map(str, _devices(place, head)))
+    own_gpus = {"CUDA_VISIBLE_DEVICES": gpus} if d.fleet.slurm == "none" and not d.image else {}
     return Process(
         host=head,
         name="mpirun",
         what=title(d, "all ranks"),
-        command=replace(run, argv=(*run.argv, *command.argv), env=command.env, secrets=command.secrets),
+        command=replace(run, argv=(*run.argv, *command.argv), env={**own_gpus, **command.env}, secrets=command.secrets),
         before="\n".join((check_port(d.listen[1]), _await_keys(d))),
         reads=(CONF, *engine.files(d)),
         contained=bool(d.image),
     )
+
+
+def _devices(place: Placement, host: str) -> tuple[int, ...]:
+    """The GPUs of all ranks of a host, which have one each."""
+    return tuple(gpu for rank in place.ranks if rank.host == host for gpu in rank.gpus)
 
 
 def _await_keys(d: Deployment) -> str:

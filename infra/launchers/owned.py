@@ -96,12 +96,12 @@ class Owned(ABC):
         return Stage(name="launch", hosts={login: (*in_folder, job.resource(d, made.files))}), ready
 
     def _in_folder(self, d: Deployment, files: Mapping[str, str]) -> Iterator[Resource]:
-        folder, user = paths.job_folder(d), paths.run_user(d.fleet)
+        folder, user, group = paths.job_folder(d), paths.run_user(d.fleet), paths.run_group(d.fleet)
         texts = {name: text for name, text in files.items() if not name.endswith(".service")}
         texts |= {f"{name}.py": program(name) for name in (*PROGRAMS, *self.programs)}
         texts["weights.manifest"] = artifacts.manifest(d)
         for name, text in sorted(texts.items()):
-            yield File(path=f"{folder}/{name}", content=text, owner=user, group=user)
+            yield File(path=f"{folder}/{name}", content=text, owner=user, group=group)
 
     def endpoint(self, d: Deployment, place: Placement, engine: Engine) -> Endpoint:
         """Where the stack answers: on the host of its first rank."""
@@ -179,9 +179,9 @@ def by_systemd(d: Deployment) -> bool:
 
 def _folder(d: Deployment, processes: tuple[Process, ...], secrets: Mapping[str, str]) -> Iterator[Resource]:
     """The job's folder, one below it for each host, and files of secrets by the digests of their values."""
-    folder, user = paths.job_folder(d), paths.run_user(d.fleet)
-    yield Directory(path=folder, mode="0750", owner=user, group=user, purge=True)
+    folder, user, group = paths.job_folder(d), paths.run_user(d.fleet), paths.run_group(d.fleet)
+    yield Directory(path=folder, mode="0750", owner=user, group=group, purge=True)
     for host in dict.fromkeys(process.host for process in processes):
-        yield Directory(path=f"{folder}/{host}", mode="0750", owner=user, group=user, purge=True)
+        yield Directory(path=f"{folder}/{host}", mode="0750", owner=user, group=group, purge=True)
     for name, digest in secrets.items():
-        yield SecretFile(path=f"{folder}/{name}", secret=name, digest=digest, mode="0600", owner=user, group=user)
+        yield SecretFile(path=f"{folder}/{name}", secret=name, digest=digest, mode="0600", owner=user, group=group)

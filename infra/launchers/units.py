@@ -61,9 +61,9 @@ def unit(d: Deployment, process: Process) -> str:
 
 def helper(d: Deployment) -> File:
     """What the units run before and after a process."""
-    folder, user = paths.job_folder(d), paths.run_user(d.fleet)
+    folder, user, group = paths.job_folder(d), paths.run_user(d.fleet), paths.run_group(d.fleet)
     text = render("unit.sh.j2", stack=d.stack, folder=folder)
-    return File(path=f"{folder}/{HELPER}", content=text, owner=user, group=user)
+    return File(path=f"{folder}/{HELPER}", content=text, owner=user, group=group)
 
 
 def resources(

@@ -52,19 +52,19 @@ class Scan:
 def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, str]:
     """What is looked for, and the shell that prints one line a finding."""
     folder = f"{fleet.storage.path}/.slipway"
-    root = "/var/lib/slipway" if fleet.slurm == "ours" else folder
+    root = paths.state_root(fleet)
     # of the scan's own processes none carries the tag: it comes through standard input
     tag = quote(f"SLIPWAY_STACK={stack}")
     tagged = f"grep -lszxF -- {tag}"  # lists the /proc/PID/environ that it is given
     named = quote(f"[s]lipway[.-]{stack}[.]")  # the brackets keep it from finding itself
-    temporary = " ".join(f"{place}/slipway.{stack}.*" for place in ("/tmp", "/var/tmp"))  # noqa: S108 - only listed
     claimed = " ".join(f"{quote(place)}/claims/*/{quote(stack)}" for place in dict.fromkeys((root, folder)))
     containers = f"-a --filter label=slipway={stack} --format '{{{{.ID}}}} {{{{.Names}}}} {{{{.Status}}}}' 2>/dev/null"
     user = paths.run_user(fleet) or "$(id -un)"
     looks = {
         "processes": (
             # some write their title over their environment (sshd), or start without ours (Podman's monitor)
-            f"{{ {tagged} /proc/[0-9]*/environ; grep -lsaE -- {named} /proc/[0-9]*/cmdline; }} | sort -u -t / -k 3,3 | "
+            f"{{ {tagged} /proc/[0-9]*/environ; pgrep -u {user} -x 'conmon|sshd' | sed 's|.*|/proc/&/cmdline|' | "
+            f"xargs -r grep -lsaE -- {named}; }} | sort -u -t / -k 3,3 | "
             "while IFS=/ read -r _ _ p _; do "
             'echo "pid $p: $(tr "\\0" " " </proc/$p/cmdline 2>/dev/null | cut -c1-120)"; done'
         ),
@@ -85,7 +85,9 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
             f"cd /; [ ! -d ~{user}/.local/share/containers ] || [ $(id -un) = {user} ] || "
             f"runuser -u {user} -- env XDG_RUNTIME_DIR=/tmp/podman-run-$(id -u {user}) podman ps {containers}; true"
         ),
-        "temporary folders": f"ls -d {temporary} 2>/dev/null; true",
+        "temporary folders": (
+            f"find /tmp /var/tmp -maxdepth 1 -user {user} -name {quote(f'slipway.{stack}.*')} 2>/dev/null; true"
+        ),
         "shared memory": _shared_memory(stack, paths.service_user(fleet)),
     }
     if login:

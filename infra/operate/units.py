@@ -67,7 +67,10 @@ def units(d: Deployment, connect: Connect) -> Found:
             continue
         for line in lines[1:]:
             name, *words = line.split()
-            said_of = dict(word.split("=", 1) for word in words)
+            said_of = dict(word.split("=", 1) for word in words if "=" in word)
+            if not said_of.keys() >= set(PROPERTIES):
+                lost.append(f"systemd of {host} does not tell of {name}: {' '.join(words)[:80] or 'nothing'}")
+                continue
             active, result = said_of["ActiveState"], said_of["Result"]
             if said_of["LoadState"] == "not-found":
                 continue
@@ -87,7 +90,7 @@ def units(d: Deployment, connect: Connect) -> Found:
 
 def runs_probe(d: Deployment) -> str:
     """Shell that prints what each process has run, as its unit wrote it down on storage, and the time."""
-    return f"cat -- {quote(paths.job_folder(d))}/*/runs 2>/dev/null; date '+now %s'"
+    return f"cat -- {quote(paths.job_folder(d))}/runs-* 2>/dev/null; date '+now %s'"
 
 
 def runs(out: str) -> list[Job]:

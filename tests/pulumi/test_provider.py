@@ -48,6 +48,17 @@ def test_life_of_a_stage(project: Project, sshd: Sshd, tmp_path: Path) -> None:
     assert not (tmp_path / "d").exists()
 
 
+def test_another_slurm_is_another_owner(project: Project, sshd: Sshd, tmp_path: Path) -> None:
+    """A fleet that gained SLURM under a stack: refused, since what the old owner had would be taken away last."""
+    fleet = fleet_of(sshd.host("a"), identity=sshd.identity)
+    project.want(fleet, stage("one", File(path=f"{tmp_path}/f", content="1\n")))
+    project.run("up", "--yes", "--skip-preview")
+    other = {**fleet, "slurm": "existing"}
+    project.want(other, stage("one", File(path=f"{tmp_path}/f", content="2\n")))
+    assert "first run: invoke teardown" in project.run("up", "--yes", "--skip-preview", status=1)
+    assert (tmp_path / "f").read_text() == "1\n"
+
+
 def test_a_vanished_file_comes_back(project: Project, sshd: Sshd, tmp_path: Path) -> None:
     """What was removed by hand shows as missing and is made again."""
     file = File(path=f"{tmp_path}/f", content="x")

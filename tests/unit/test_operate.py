@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from hosts.connection import Connect, Output, Progress, Remote
 from hosts.errors import Failed, LeftBehind, Unreachable
-from hosts.fleet import Fleet, Host, Storage
+from hosts.fleet import Fleet, Host, SlurmMode, Storage
 from hosts.shell import token_of
+from infra import paths
 from infra.operate.absence import scan
 from infra.operate.job import gpu_hours, gpus_of, parse_ended, parse_live, seconds_of
+from tests.unit.talking_hosts import Hosts
 
 LIVE = "20|RUNNING|dgx1|None|gres:gpu:8|2|1-02:03:04|2026-11-24T12:37:14|slipway=lab,fingerprint=abc,intent=x"
 ENDED = (
@@ -101,3 +104,14 @@ def test_what_is_left_is_named() -> None:
         done.raise_left()
     with pytest.raises(LeftBehind, match=r"dgx1: .*no answer \(not looked at\)"):
         scan(fleet(), "lab", fake({"login": {}})).raise_left()
+
+
+def test_claims_are_looked_for_where_they_are_made() -> None:
+    """Without SLURM they lie on the hosts, as on a cluster of ours; on a site's, on storage."""
+    here = "/var/lib/slipway"
+    for slurm, place in (("ours", here), ("none", here), ("existing", f"{fleet().storage.path}/.slipway")):
+        hosts = Hosts({"login": {}, "dgx1": {}})
+        it = replace(fleet(), slurm=cast(SlurmMode, slurm))
+        scan(it, "lab", hosts)
+        assert all(f"{place}/claims/*/lab" in script for _, script in hosts.asked)
+        assert all(paths.claims(it) in script for _, script in hosts.asked)

@@ -8,7 +8,10 @@ import pytest
 
 from hosts.fleet import Storage
 from infra.deployment import Parallelism
+from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS
+from infra.launchers.mpirun import Mpirun
+from infra.placement import place
 from tests.unit.stacks import STACK, changed, parse
 
 IMAGE = f"registry.example/engine@sha256:{'ab' * 32}"
@@ -45,3 +48,14 @@ def test_what_an_owner_can_not_do(
     for problem, (where, wanted) in zip(said, found, strict=True):
         assert (problem.level, problem.where) == ("error", where)
         assert wanted in problem.wanted
+
+
+def test_a_mesh_gives_each_node_the_gpus_of_all_its_ranks(tmp_path: Path) -> None:
+    """Its sshd hands them on to the ranks of other nodes, mpirun to those of its own; hours are counted once."""
+    d = parse(changed("fleet", "bare", STACK.replace("{name: slurm, time", "{name: systemd, time")), tmp_path)
+    d = replace(d, engine="trtllm", release="1.3.0rc3", args={}, parallelism=Parallelism(tensor=8))
+    d = replace(d, launcher=replace(d.launcher, name="mpirun", gpus=4, devices=(4, 5, 6, 7)))
+    listed = {(it.host, it.name): it for it in Mpirun().processes(d, place(d), ENGINES["trtllm"])}
+    assert {listed[host, "mesh"].devices for host in ("n1", "n2")} == {(4, 5, 6, 7)}
+    assert listed["n1", "mpirun"].devices == ()
+    assert listed["n1", "mpirun"].command.env["CUDA_VISIBLE_DEVICES"] == "4,5,6,7"

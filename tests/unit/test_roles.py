@@ -34,7 +34,7 @@ def every(host: Host, fleet: Fleet) -> dict[str, tuple[Resource, ...]]:
     """All cluster stages of one host by name."""
     return {
         "base": base(host, fleet),
-        "storage": storage(host, fleet, owner="slipway"),
+        "storage": storage(host, fleet, owner="slipway", group="slipway"),
         "munge": munge(key_digest=DIGEST, held=True),
         "slurm": slurm(host, fleet),
         "containers": containers.containers(host, fleet, "slipway"),
@@ -92,10 +92,10 @@ def test_the_munge_key_comes_before_the_package_that_would_make_one() -> None:
 
 
 def test_storage_is_made_once_where_all_see_it_and_everywhere_else() -> None:
-    assert [bool(storage(host, LAB, owner="slipway")) for host in LAB.hosts] == [True, False, False]
+    assert [bool(storage(host, LAB, owner="slipway", group="slipway")) for host in LAB.hosts] == [True, False, False]
     local = replace(LAB, storage=replace(LAB.storage, shared=False))
-    assert all(storage(host, local, owner="slipway") for host in local.hosts)
-    paths = [r.path for r in storage(LAB.login, LAB, owner="slipway") if isinstance(r, Directory)]
+    assert all(storage(host, local, owner="slipway", group="slipway") for host in local.hosts)
+    paths = [r.path for r in storage(LAB.login, LAB, owner="slipway", group="slipway") if isinstance(r, Directory)]
     assert LAB.storage.path not in paths, "the storage's own folder is the site's"
 
 

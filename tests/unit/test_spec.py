@@ -29,6 +29,9 @@ def test_a_right_file(tmp_path: Path) -> None:
 
 
 WRONG: list[tuple[str, object, str, str]] = [
+    ("launcher.devices", "7-4", "$.launcher.devices", "each GPU once, in order"),
+    ("launcher.devices", "0,7-4", "$.launcher.devices", "each GPU once, in order"),
+    ("launcher.devices", "2,2", "$.launcher.devices", "each GPU once, in order"),
     ("fleet", "uors", "$.fleet", "a fleet with a file in"),
     ("fleet", None, "$.fleet", "found nothing, wanted a fleet with a file in inventory/ (bare, ours, theirs)"),
     ("fleet", "a b", "$.fleet", "a fleet with a file in inventory/ (bare, ours, theirs)"),

@@ -74,7 +74,7 @@ def test_a_signal_ends_all_and_is_no_error(tmp_path: Path) -> None:
 def test_what_slurm_and_mpi_have_set_stays_outside_and_the_gpus_are_given_on(tmp_path: Path) -> None:
     process = start(
         tmp_path,
-        {"a": "env | grep -E '^(SLURM|PMI|PMIX)' ; echo devices:$GPU_DEVICES"},
+        {"a": "env | grep -E '^(SLURM|PMI|PMIX)' ; echo devices:$SLIPWAY_GPU_DEVICES"},
         SLURM_STEP_GPUS="4,6",
         SLURM_JOB_ID="7",
         PMI_RANK="0",
