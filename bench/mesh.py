@@ -97,9 +97,9 @@ def by_hand(names: Sequence[str], addresses: dict[str, str]) -> str:
     for name in names:
         for key in keys.values():  # as `ssh-copy-id` does: one login a pair
             do(name, f"echo {shlex.quote(key)} >>{HAND}/authorized")
-    args = (
-        f"-p {HAND_PORT} -i {HAND}/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
-    )
+    known, scanned = f"{HAND}/known", " ".join(addresses[name] for name in names)
+    do(names[0], f"ssh-keyscan -p {HAND_PORT} {scanned} >{known} 2>/dev/null")  # believed as the network shows them
+    args = f"-p {HAND_PORT} -i {HAND}/user -o UserKnownHostsFile={known} -o LogLevel=ERROR"
     hosts = ",".join(f"{addresses[name]}:{GPUS}" for name in names)
     line = f"mpirun -np {GPUS * len(names)} -H {hosts} -mca plm_rsh_args {shlex.quote(args)} hostname"
     said = do(names[0], f"{line} 2>/dev/null")
