@@ -158,6 +158,11 @@ class Deployment:
         return self.unnamed or self.model.repo
 
     @property
+    def by_systemd(self) -> bool:
+        """Whether systemd owns its processes: there is no SLURM whose GPUs they would take behind its back."""
+        return self.fleet.slurm == "none"
+
+    @property
     def gated(self) -> bool:
         """Whether a gateway stands before the engine: to ask for the key where that does not, and for TLS."""
         slurm = self.launcher.name == "slurm" and self.endpoint.asked

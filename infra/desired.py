@@ -81,7 +81,7 @@ def _artifact_stages(d: Deployment, claim: Callable[[str, str], Claim]) -> Itera
         yield Stage(name="environment", hosts={host.name: in_environment for host in hosts}, keep=True, lock=False)
     elif d.fleet.slurm != "existing":  # there a job pulls it: its nodes are somebody else's
         user = paths.run_user(d.fleet)
-        images = {host: (image(d.fleet.host(host), d.fleet, d.image, user),) for host in _hosts(d)}
+        images = {host: (image(d.fleet.host(host), d.fleet, d.image, user),) for host in place(d).hosts}
         yield Stage(name="image", hosts=images, keep=True, lock=False)
     if d.gated and d.fleet.slurm != "existing":
         yield Stage(name="gateway", hosts=dict.fromkeys(_heads(d), gateway()), keep=True)
@@ -91,14 +91,9 @@ def _artifact_stages(d: Deployment, claim: Callable[[str, str], Claim]) -> Itera
     yield Stage(name="weights", hosts={host.name: in_weights for host in hosts}, keep=True, lock=False)
 
 
-def _hosts(d: Deployment) -> tuple[str, ...]:
-    """The hosts of its ranks, the first rank's first."""
-    return tuple(dict.fromkeys(rank.host for rank in place(d).ranks if rank.host))
-
-
 def _heads(d: Deployment) -> tuple[str, ...]:
     """The hosts that may be the first rank's: one, or all candidates where a scheduler chooses."""
-    return _hosts(d)[:1] or tuple(host.name for host in place(d).candidates)
+    return place(d).hosts[:1] or tuple(host.name for host in place(d).candidates)
 
 
 def cluster_requirements(fleet: Fleet) -> Stage:
@@ -155,7 +150,7 @@ def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
             by_tasks=d.launcher.by_tasks,
             image=bool(d.image),
         )
-    if d.image and host.name in _hosts(d):
+    if d.image and host.name in place(d).hosts:
         needs += podman(host, fleet, paths.run_user(fleet))
     if d.gated and host.name in _heads(d):
         needs.append(no_service() if fleet.slurm != "existing" else program(tls=bool(d.endpoint.certificate)))

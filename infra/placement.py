@@ -63,6 +63,11 @@ class Placement:
     """The same on each node."""
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts of its ranks, the first rank's first; none where a scheduler chooses them."""
+        return tuple(dict.fromkeys(rank.host for rank in self.ranks if rank.host))
+
+    @property
     def gpus(self) -> int:
         """All that the deployment takes."""
         return self.nodes * self.gpus_per_node

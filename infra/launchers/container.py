@@ -43,7 +43,7 @@ def run(d: Deployment, place: Placement, process: str, command: Command, tempora
     argv += ["--cgroups=disabled", "--network", "host", "--ulimit", "host", "--cap-add", "IPC_LOCK"]
     shm = d.launcher.shm or f"{ceil(shm_gib(place.gpus_per_node))}g"
     argv += ["--shm-size", shm.lower().removesuffix("i")]
-    if d.fleet.slurm == "none":
+    if d.by_systemd:
         gpus = d.fleet.host(place.ranks[0].host).gpus
         assert gpus is not None
         taken = sorted({gpu for rank in place.ranks for gpu in rank.gpus})

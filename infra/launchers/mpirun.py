@@ -14,7 +14,7 @@ from infra.command import Command, Word
 from infra.deployment import Deployment
 from infra.launchers import container, gateway
 from infra.launchers.owned import OPTIONS, Owned
-from infra.launchers.process import Process, caches, check_port, check_weights, title
+from infra.launchers.process import Process, check_artifacts, check_port, title
 from infra.placement import Placement
 from infra.placement import place as placed
 from infra.protocols import Engine, Rendezvous
@@ -45,7 +45,6 @@ class Mpirun(Owned):
                 wanted="a port that is not slipway:port",
                 why="the mesh's sshd and the endpoint listen on the same nodes",
             )
-
         nameless = [host.name for host in _hosts(d) if not host.interface]
         if nameless:
             yield Problem(
@@ -56,7 +55,6 @@ class Mpirun(Owned):
                 why="the mesh and Open MPI are bound to it, and a proof holds every rank to it",
                 fix=f"put in what `ip -br address` calls it: interface: NAME in hosts/inventory/{d.fleet.name}.yaml",
             )
-
         named = [f"{host.name} ({host.address})" for host in _hosts(d) if not _is_ipv4(host.address)]
         if named:
             yield Problem(
@@ -85,14 +83,14 @@ class Mpirun(Owned):
     def processes(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Process, ...]:
         """sshd and what keeps its keys on each node, and on the first one mpirun, once all nodes reach each other."""
         listed: list[Process] = []
-        for host in dict.fromkeys(rank.host for rank in place.ranks):
+        for host in place.hosts:
             listed += [_sshd(d, place, host), _keeper(d, host)]
         return (*listed, _mpirun(d, place, engine))
 
 
 def _hosts(d: Deployment) -> list[Host]:
     """The hosts of its ranks, in their order."""
-    return [d.fleet.host(name) for name in dict.fromkeys(rank.host for rank in placed(d).ranks)]
+    return [d.fleet.host(name) for name in placed(d).hosts]
 
 
 def _is_ipv4(address: str) -> bool:
@@ -105,10 +103,7 @@ def _is_ipv4(address: str) -> bool:
 
 def mesh(d: Deployment, place: Placement) -> dict[str, object]:
     """What `hosts/programs/mesh.py` is told: the nodes in the order of ranks, and the way into their containers."""
-    counts: dict[str, int] = {}
-    for rank in place.ranks:
-        counts[rank.host] = counts.get(rank.host, 0) + 1
-    hosts = [d.fleet.host(name) for name in counts]
+    hosts = [d.fleet.host(name) for name in place.hosts]
     enter = container.enter(d, MESH, Command(argv=())).argv if d.image else ()
     return {
         "stack": d.stack,
@@ -117,7 +112,7 @@ def mesh(d: Deployment, place: Placement) -> dict[str, object]:
         # root of its own user namespace, nobody outside; on somebody else's SLURM who we are there
         "user": "root" if d.image else paths.run_user(d.fleet) or d.fleet.login.user,
         "hosts": [
-            {"name": host.name, "address": host.address, "interface": host.interface, "gpus": counts[host.name]}
+            {"name": host.name, "address": host.address, "interface": host.interface, "gpus": place.gpus_per_node}
             for host in hosts
         ],
         "enter": {host.name: list(enter) for host in hosts},
@@ -144,9 +139,8 @@ def _sshd(d: Deployment, place: Placement, host: str) -> Process:
         command=_program(d, "mesh", "serve", host),
         before="\n".join(
             (
-                container.check(d) if d.image else _check_programs(),
-                caches(d),
-                check_weights(d),
+                *([] if d.image else [_check_programs()]),
+                check_artifacts(d),
                 _program(d, "mesh", "keys", host).line(),
             )
         ),
@@ -189,7 +183,7 @@ def _mpirun(d: Deployment, place: Placement, engine: Engine) -> Process:
     run = _program(d, "mpirun", "run", head, *(word for name in given for word in ("-x", name)), "--", *own)
     # the ranks of this host are its children, those of the others their sshd's; SLURM's step has its own way
     gpus = ",".join(map(str, _devices(place, head)))
-    own_gpus = {"CUDA_VISIBLE_DEVICES": gpus} if d.fleet.slurm == "none" and not d.image else {}
+    own_gpus = {"CUDA_VISIBLE_DEVICES": gpus} if d.by_systemd and not d.image else {}
     return Process(
         host=head,
         name="mpirun",
@@ -213,12 +207,9 @@ def _await_keys(d: Deployment) -> str:
 
 def mpirun(d: Deployment, place: Placement, command: Command) -> Command:
     """The line of Kimi-K2's guide: as many ranks as GPUs, each variable named, the mesh's own port."""
-    hosts: dict[str, int] = {}
-    for rank in place.ranks:
-        address = str(rank.address)
-        hosts[address] = hosts.get(address, 0) + 1
+    addresses = dict.fromkeys(str(rank.address) for rank in place.ranks)
     argv: list[Word] = ["mpirun", "-np", str(len(place.ranks))]
-    argv += ["-H", ",".join(f"{address}:{count}" for address, count in hosts.items())]
+    argv += ["-H", ",".join(f"{address}:{place.gpus_per_node}" for address in addresses)]
     argv += ["-mca", "plm_rsh_args", f"-p {d.launcher.port or MESH_PORT}", "--allow-run-as-root"]
     for variable in sorted(command.env):
         argv += ["-x", variable]

@@ -62,13 +62,13 @@ class Owned(ABC):
         """The files that its processes read, their scripts, and what the owner reads."""
         return self._made(d, place, engine, "").files
 
-    def _made(self, d: Deployment, place: Placement, engine: Engine, key: str) -> "_Made":
+    def _made(self, d: Deployment, place: Placement, engine: Engine, key: str) -> _Made:
         """All of it; `key` is the digest of the API key."""
         texts = dict(self.texts(d, place, engine))
         if d.gated:
             texts[gateway.CONF] = gateway.conf(d, engine.servers(d, place))
         listed = self.all_processes(d, place, engine)
-        owned = by_systemd(d)
+        owned = d.by_systemd
         started = {it.script: units.unit(d, it) if owned else "" for it in listed}
         marks = {it.script: mark(d, it, texts, key, started[it.script]) for it in listed}
         files = texts | {it.script: script(d, it, marks[it.script]) for it in listed}
@@ -85,11 +85,11 @@ class Owned(ABC):
         key = digests.get(API_KEY, "")
         made = self._made(d, place, engine, key)
         login = d.fleet.login.name
-        in_folder = (*_folder(d, made.processes, {API_KEY: key} | dict.fromkeys(self.secrets, "")),)
-        in_folder += tuple(self._in_folder(d, made.files))
+        secrets = {API_KEY: key} | dict.fromkeys(self.secrets, "")
+        in_folder = (*_folder(d, made.processes, secrets), *self._in_folder(d, made.files))
         endpoint = replace(self.endpoint(d, place, engine), fingerprint=fingerprint(*made.files.values()))
         ready = Stage(name="ready", hosts={login: (endpoint,)}, lock=False)
-        if by_systemd(d):
+        if d.by_systemd:
             prepare = Stage(name="prepare", hosts={login: (*in_folder, units.helper(d))})
             started = units.resources(d, made.processes, made.files, made.marks)
             return prepare, Stage(name="launch", hosts=started), ready
@@ -109,7 +109,7 @@ class Owned(ABC):
         return replace(
             on_its_node(d),
             address=_address(d, place),
-            units=tuple(f"{it.host}/{it.name}" for it in listed) if by_systemd(d) else (),
+            units=tuple(f"{it.host}/{it.name}" for it in listed) if d.by_systemd else (),
             fabric=fabric.expected(d, place.ranks),
         )
 
@@ -123,7 +123,7 @@ class Owned(ABC):
                 wanted="storage that all nodes see",
                 why="scripts, keys and logs of all nodes lie there",
             )
-        if d.launcher.devices and not by_systemd(d):
+        if d.launcher.devices and not d.by_systemd:
             yield Problem(
                 where="$.launcher.devices",
                 rule="launcher",
@@ -150,7 +150,7 @@ class Owned(ABC):
                 fix="use the launcher kubernetes",
             )
         yield from fabric.problems(d)
-        if not by_systemd(d):
+        if not d.by_systemd:
             yield from job.problems(d)
 
 
@@ -170,11 +170,6 @@ def _gateway(d: Deployment, place: Placement) -> Process:
         before="\n".join((check_port(d.port), before)),
         reads=(gateway.CONF,),
     )
-
-
-def by_systemd(d: Deployment) -> bool:
-    """Whether systemd owns the processes: there is no SLURM whose GPUs they would take behind its back."""
-    return d.fleet.slurm == "none"
 
 
 def _folder(d: Deployment, processes: tuple[Process, ...], secrets: Mapping[str, str]) -> Iterator[Resource]:

@@ -98,7 +98,12 @@ def _secrets(d: Deployment, command: Command) -> list[str]:
     return lines
 
 
-def check_weights(d: Deployment) -> str:
+def check_artifacts(d: Deployment) -> str:
+    """Shell of whatever computes: its image is on the node, its caches can be written, its weights are sound."""
+    return "\n".join((*([container.check(d)] if d.image else []), caches(d), _check_weights(d)))
+
+
+def _check_weights(d: Deployment) -> str:
     """Shell that ends a process whose model is not what was verified; the programs lie in the job's folder."""
     folder, weights = paths.job_folder(d), artifacts.weights(d)
     words = (weights.path, weights.record, f"{folder}/weights.manifest")
@@ -111,14 +116,14 @@ def check_weights(d: Deployment) -> str:
 
 
 def check_port(port: int) -> str:
-    """Shell that ends a process whose port somebody else listens on, and says who."""
+    """Shell that ends a process whose port somebody else listens on, and says who, as far as its user may know."""
     reuse = "s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)"
     bind = f'import socket; {reuse}; s.bind(("", {port}))'
     return (
         f"python3 -I -c {quote(bind)} 2>/dev/null || {{\n"
         f"  ss -Hltnp 'sport = :{port}' 2>/dev/null || true\n"
-        f'  echo "slipway: error: port {port} of $(hostname) is taken by another process; "'
-        "'set slipway:port to a free one'\n"
+        f'  echo "slipway: error: port {port} of $(hostname) is taken by another process; '
+        'set slipway:port to a free one"\n'
         "  exit 1\n"
         "}"
     )

@@ -11,7 +11,7 @@ from infra.command import Command, Word, at_port
 from infra.deployment import Deployment
 from infra.launchers import container, gateway
 from infra.launchers.owned import OPTIONS, Owned
-from infra.launchers.process import Process, caches, check_port, check_weights, title, typed
+from infra.launchers.process import Process, check_artifacts, check_port, title, typed
 from infra.placement import Placement, Rank
 from infra.protocols import Engine, Rendezvous
 
@@ -143,7 +143,7 @@ def _node(d: Deployment, place: Placement, rank: Rank) -> Process:
         name="ray",
         what=title(d, "Ray"),
         command=replace(start, argv=(*_program(d, "start", rank.host, WAIT_S), *start.argv)),
-        before="\n".join((*([container.check(d)] if d.image else []), caches(d), check_weights(d))),
+        before=check_artifacts(d),
         reads=(CONF,),
         devices=rank.gpus,
         contained=bool(d.image),

@@ -9,7 +9,7 @@ from infra.command import Command
 from infra.deployment import Deployment
 from infra.launchers import container
 from infra.launchers.owned import OPTIONS, Owned
-from infra.launchers.process import Process, caches, check_port, check_weights, title, typed
+from infra.launchers.process import Process, check_artifacts, check_port, title, typed
 from infra.placement import Placement, Rank
 from infra.protocols import Engine, Rendezvous
 
@@ -62,14 +62,7 @@ def _rank(d: Deployment, place: Placement, rank: Rank, engine: Engine) -> Proces
         name=process,
         what=title(d, f"{rank.role} rank {rank.index}".strip()),
         command=command,
-        before="\n".join(
-            (
-                *([container.check(d)] if d.image else []),
-                caches(d),
-                check_weights(d),
-                *([check_port(d.listen[1])] if serves else []),
-            )
-        ),
+        before="\n".join((check_artifacts(d), *([check_port(d.listen[1])] if serves else []))),
         reads=tuple(engine.files(d)),
         devices=rank.gpus,
         contained=bool(d.image),

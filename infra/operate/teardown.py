@@ -13,7 +13,6 @@ from hosts.shell import quote
 from hosts.state import Resource, Stage
 from infra import paths
 from infra.deployment import Deployment
-from infra.launchers.owned import by_systemd
 from infra.operate.job import Job, ask, ask_host, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
 from infra.operate.status import known_gpus
 from infra.operate.units import runs, runs_probe
@@ -50,7 +49,7 @@ class Bill:
 
 def bill(d: Deployment, connect: Connect) -> Bill:
     """Asked before the jobs are ended: SLURM knows a live job's GPUs, and the completion log the ended ones' times."""
-    if by_systemd(d):
+    if d.by_systemd:
         try:
             ran = runs(ask(d.fleet, connect, runs_probe(d))[0])
         except SlipwayError as error:
