@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 class Var:
     """A shell variable that is known only where the command runs; `Var("RANK")` is written `"${RANK}"`.
 
-    `times` multiplies a number, `after` is plain text that follows: `Var("HEAD", after=":50000")`. One that is `words`
-    holds any number of words without blanks in them, and is written without quotes.
+    `times` multiplies a number; `before` and `after` are plain text around it: `Var("HEAD", after=":50000")`. One that
+    is `words` holds any number of words without blanks in them, and is written without quotes.
     """
 
     name: str
     times: int = 1
     after: str = ""
     words: bool = False
+    before: str = ""
 
     def __str__(self) -> str:
-        return f"$(({self.name} * {self.times})){self.after}" if self.times != 1 else f"${self.name}{self.after}"
+        value = f"$(({self.name} * {self.times}))" if self.times != 1 else f"${self.name}"
+        return f"{self.before}{value}{self.after}"
 
 
 Word = str | Var
@@ -32,9 +34,8 @@ def quote(word: Word) -> str:
         return shlex.quote(word)
     if word.words:
         return f"${word.name}"
-    if word.times != 1:
-        return f'"$(({word.name} * {word.times})){word.after}"'
-    return f'"${{{word.name}}}{word.after}"'
+    value = f"$(({word.name} * {word.times}))" if word.times != 1 else f"${{{word.name}}}"
+    return f'"{word.before}{value}{word.after}"'
 
 
 def times(word: Word, factor: int) -> Word:

@@ -11,8 +11,8 @@ from infra.model import Model
 
 Argument = str | int | float | bool | Sequence["Argument"] | Mapping[str, "Argument"]
 """A value of an engine's option; sequences are options that take several words, mappings become JSON."""
-GATED = ("systemd", "mpirun", "ray")
-"""Launchers that put a gateway before an engine which needs one."""
+GATED = ("slurm", "systemd", "mpirun", "ray")
+"""Launchers that put a gateway in front of an engine: all that start one."""
 Guards = Literal["nothing", "some", "all"]
 """Of an engine's paths, those before which it asks for the API key; all of none is all as well."""
 LOOPBACK, ANY = "127.0.0.1", "0.0.0.0"  # noqa: S104 - clients are on other machines; the key guards it
@@ -98,11 +98,9 @@ class Router:
 class EndpointConfig:
     """Where clients reach the model; `address` is that of `interface`, "" is all.
 
-    `certificate` and `key` are PEM files of the head's host, "" where it speaks no TLS. `asked` is whether the stack
-    file says anything of it: then there is a gateway also where the launcher would do without.
+    `certificate` and `key` are PEM files of the head's host, "" where it speaks no TLS.
     """
 
-    asked: bool = False
     interface: str = ""
     address: str = ""
     certificate: str = ""
@@ -164,10 +162,8 @@ class Deployment:
 
     @property
     def gated(self) -> bool:
-        """Whether a gateway stands before the engine: to ask for the key where that does not, and for TLS."""
-        slurm = self.launcher.name == "slurm" and self.endpoint.asked
-        able = self.launcher.name in GATED or self.launcher.by_tasks or slurm
-        return able and (self.guards != "all" or bool(self.endpoint.certificate))
+        """Whether a gateway stands in front of the engine, to require the key on every path, and for TLS."""
+        return self.launcher.name in GATED and (self.guards != "all" or bool(self.endpoint.certificate))
 
     @property
     def inner_port(self) -> int:

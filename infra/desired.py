@@ -17,7 +17,7 @@ from roles import requirements
 from roles.base import bare, base
 from roles.containers import built, containers, image, podman
 from roles.environment import environment
-from roles.gateway import gateway, no_service, program
+from roles.gateway import gateway, no_service
 from roles.munge import KEY_SECRET, munge
 from roles.slurm import slurm
 from roles.storage import storage
@@ -152,8 +152,8 @@ def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
         )
     if d.image and host.name in place(d).hosts:
         needs += podman(host, fleet, paths.run_user(fleet))
-    if d.gated and host.name in _heads(d):
-        needs.append(no_service() if fleet.slurm != "existing" else program(tls=bool(d.endpoint.certificate)))
+    if d.gated and fleet.slurm != "existing" and host.name in _heads(d):
+        needs.append(no_service())
     if login and d.image:
         needs += built(d.image)
     if login and not d.image and not d.software.locked:

@@ -35,7 +35,7 @@ def endpoint(top: Reader) -> EndpointConfig:
         tls.done()
     reader.raw("tls")
     reader.done()
-    return EndpointConfig(asked=True, interface=interface, certificate=certificate, key=key)
+    return EndpointConfig(interface=interface, certificate=certificate, key=key)
 
 
 def bound(d: Deployment, found: list[Problem]) -> EndpointConfig:
@@ -43,12 +43,12 @@ def bound(d: Deployment, found: list[Problem]) -> EndpointConfig:
     said = d.endpoint
     if said == EndpointConfig():
         return said
-    if d.launcher.name not in (*GATED, "slurm"):
+    if d.launcher.name not in GATED:
         found.append(
             _problem(
                 "$.endpoint",
                 f"an endpoint of its own kind with the launcher {d.launcher.name}",
-                f"one of the launchers slurm, {', '.join(GATED)}",
+                f"one of the launchers {', '.join(GATED)}",
                 why=f"{d.launcher.name} puts no gateway before the engine, and listens on all addresses of its node",
             )
         )

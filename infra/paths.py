@@ -1,6 +1,7 @@
 """Where everything of a fleet and of a deployment lies on its hosts."""
 
 from hosts.fleet import Fleet
+from infra.command import Var
 from infra.deployment import Deployment
 from roles.base import SERVICE_USER
 
@@ -89,6 +90,24 @@ def cache(d: Deployment) -> str:
     return f"{d.fleet.storage.path}/cache/{d.software.name}-{d.software.digest}"
 
 
-def temporary(d: Deployment) -> str:
-    """The temporary folder of a job, less the job's id; stack names have no dot, so none starts another's."""
-    return f"/tmp/slipway.{d.stack}."  # noqa: S108 - private by mode, made by the job and removed at its end
+RUN = "SLIPWAY_RUN"
+"""The shell variable with the private folder of a stack's run on one node; nobody else can make it first."""
+
+
+def run_folder(d: Deployment) -> str:
+    """That folder where systemd makes it for units: /run is root's. Stack names have no dot, none starts another's."""
+    return f"/run/slipway.{d.stack}"
+
+
+def new_run_folder(d: Deployment) -> str:
+    """Shell that makes that folder where nobody with rights does: its name can't be guessed, and so not be taken."""
+    return f"mktemp -d /tmp/slipway.{d.stack}.XXXXXX"
+
+
+def temporary(process: str) -> Var:
+    """The temporary folder of one process of a run."""
+    return Var(RUN, after=f"/{process}")
+
+
+ENGINE_SOCKET = Var(RUN, after="/engine.sock")
+"""Where an engine that can do so listens for its gateway: only the owner of the folder reaches it."""

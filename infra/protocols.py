@@ -55,7 +55,8 @@ class Engine(Protocol):
         """What stands before the roles and answers clients, None where rank 0 answers."""
 
     def servers(self, d: Deployment, place: Placement) -> tuple[str, ...]:
-        """`ADDRESS:PORT` of each of its servers that answer clients; a gateway takes them as one."""
+        """What a gateway on the first node hands requests to, taken as one: `ADDRESS:PORT`, or `unix:` and a path in
+        the run's folder, `@RUN@`. The first is on that node; others are the gateways of their nodes."""
 
     def within(self, d: Deployment) -> Within | None:
         """What serves inside one part of a deployment; None where that is this engine itself, or nothing serves."""

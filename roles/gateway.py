@@ -18,16 +18,6 @@ def gateway() -> tuple[Resource, ...]:
     )
 
 
-def program(*, tls: bool) -> Requirement:
-    """Of a host that is not ours to install on: nginx is there, with TLS where the endpoint speaks it."""
-    return Requirement(
-        name="nginx",
-        check=render("checks/nginx.sh.j2", tls=tls),
-        wanted="nginx" + (" with TLS" if tls else ""),
-        fix=f"have {PACKAGE} installed there (its service need not run), or use an engine that asks for the key itself",
-    )
-
-
 def no_service() -> Requirement:
     """Of a host of ours before we install nginx there: no web server by it, which would not start again."""
     return Requirement(

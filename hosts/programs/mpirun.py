@@ -111,9 +111,11 @@ def compose(m: mesh.Mesh, private: str, version: int, names: Iterable[str], comm
     # `plm` and `ras` keep it from starting its daemons through a scheduler that it finds; each family has its own names
     if version == 4:
         words += ["-mca", "plm_rsh_args", ssh, "-mca", "plm", "rsh", "-mca", "ras", "^slurm"]
+        words += ["-mca", "plm_rsh_no_tree_spawn", "1"]  # another node's ssh_config lies in another folder
         words += ["-mca", "oob_tcp_if_include", way, "-mca", "btl_tcp_if_include", way, "--tag-output"]
     else:
         words += ["--prtemca", "plm_ssh_args", ssh, "--prtemca", "plm", "ssh", "--prtemca", "ras", "^slurm"]
+        words += ["--prtemca", "plm_ssh_no_tree_spawn", "1"]
         words += ["--prtemca", "prte_if_include", way, "--mca", "btl_tcp_if_include", way, "--output", "tag"]
     words += ["--map-by", "slot", "--bind-to", "none"]
     words += ["--allow-run-as-root"] if m.user == "root" else []

@@ -14,13 +14,12 @@ import http.client
 import json
 import os
 import re
-import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, NamedTuple
+
+from hosts.programs.client import connected, post, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -112,40 +111,23 @@ class Job(NamedTuple):
     reason: str
 
 
-def ask(url: str, model: str, key: str, timeout_s: float, certificate: str = "") -> int:
+def ask(url: str, served: Served, timeout_s: float) -> int:
     """The number of tokens of one short completion. Raises one of NO_TOKEN with the reason."""
-    body = {"model": model, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4}
-    request = urllib.request.Request(
-        f"{url}/v1/chat/completions",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *trusting(certificate))
+    body = {"model": served.model, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4}
+    connection = connected(url, served.folder, timeout_s)
     try:
-        with opener.open(request, timeout=timeout_s) as answer:
-            tokens = int(json.load(answer)["usage"]["completion_tokens"])
-    except urllib.error.HTTPError as error:
-        said = error.read(300).decode("utf-8", "replace")
-        if error.code == 502 and "engine_unavailable" in said:
-            raise ConnectionRefusedError("its gateway answers, the engine does not yet") from None
-        raise ValueError(f"HTTP {error.code}: {said}") from None
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise ValueError(str(error.reason)) from None
-        raise
+        status, answer = post(connection, text_of(served.key_file), body)
+    finally:
+        connection.close()
+    if status != 200:
+        said = answer[:300].decode("utf-8", "replace")
+        if status == 502 and "engine_unavailable" in said:
+            raise ConnectionRefusedError("its gateway answers, the engine does not yet")
+        raise ValueError(f"HTTP {status}: {said}")
+    tokens = int(json.loads(answer)["usage"]["completion_tokens"])
     if tokens < 1:
         raise ValueError("the completion has no token in it")
     return tokens
-
-
-def trusting(certificate: str) -> list[urllib.request.BaseHandler]:
-    """What makes a client take the server of that certificate and no other; it is asked by address, not by name."""
-    if not certificate:
-        return []
-    context = ssl.create_default_context(cafile=certificate)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it is trusted itself, whoever signed it
-    return [urllib.request.HTTPSHandler(context=context)]
 
 
 def jobs(stack: str) -> list[Job]:
@@ -162,11 +144,6 @@ def jobs(stack: str) -> list[Job]:
         key=lambda job: (job.state in ("RUNNING", "PENDING", "CONFIGURING"), int(re.sub(r"\D.*", "", job.id) or 0)),
         reverse=True,
     )
-
-
-def key_of(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read().strip()
 
 
 def log_of(folder: str, job: str) -> list[str]:
@@ -257,7 +234,7 @@ def look_at_units(served: Served, timeout_s: float) -> tuple[str, str, str]:
     """What `look` says, of processes that systemd owns; the job is the name of the one that says most."""
     url = served.url("")
     try:
-        ask(url, served.model, key_of(served.key_file), timeout_s, served.certificate)
+        ask(url, served, timeout_s)
     except NO_TOKEN as error:
         unit, how = ended(served)
         if unit:
@@ -351,7 +328,7 @@ def look_at_job(served: Served, timeout_s: float) -> tuple[str, str, str]:
         return "dead", f"job {job.id} is {job.state}", job.id
     url = served.url(job.node)
     try:
-        ask(url, served.model, key_of(served.key_file), timeout_s, served.certificate)
+        ask(url, served, timeout_s)
     except NO_TOKEN as error:
         refused = isinstance(getattr(error, "reason", None) or error, ConnectionRefusedError)
         # the fabric may be closed to the login host; then what the job asked itself counts
@@ -424,8 +401,7 @@ def ask_self(served: Served, timeout_s: float) -> None:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         try:
-            key = key_of(served.key_file)
-            tokens = ask(served.url("127.0.0.1"), served.model, key, WAIT_TIMEOUT_S, served.certificate)
+            tokens = ask(served.url("127.0.0.1"), served, WAIT_TIMEOUT_S)
         except NO_TOKEN:
             time.sleep(POLL_S)
             continue

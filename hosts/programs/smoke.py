@@ -1,17 +1,21 @@
 """Asks a served model for completions and prints one JSON document; standard library only, runs on the login host.
 
 smoke.py URL MODEL KEY_FILE [tools]
-    of an https URL, the certificate must be that of endpoint.pem beside KEY_FILE
+    what answers at URL must prove to be the gateway of the stack whose folder KEY_FILE is in
 """
 
+from __future__ import annotations
+
+import http.client
 import json
 import os
-import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
 from typing import Any
+
+from hosts.programs.client import connected, post, text_of
+
+ANSWER_TIMEOUT_S = 300
 
 TOOL = {
     "type": "function",
@@ -29,39 +33,26 @@ CALL = (
 """What Kimi writes to call the tool; the server holds the model to it, so the parser is tested whatever the weights."""
 
 
-def trusting(url: str, key_file: str) -> "ssl.SSLContext | None":
-    """Trust in the one certificate that the gateway shows, whatever its names and its authority; None without TLS."""
-    if not url.startswith("https:"):
-        return None
-    context = ssl.create_default_context(cafile=os.path.join(os.path.dirname(key_file), "endpoint.pem"))
-    context.check_hostname = False  # it is asked by its node's address; the pinned certificate itself says who it is
-    context.verify_flags = ssl.VERIFY_X509_PARTIAL_CHAIN  # the pinned one need not be an authority's
-    return context
-
-
-def ask(url: str, key: str, body: dict[str, Any], trust: "ssl.SSLContext | None" = None) -> dict[str, Any]:
+def ask(url: str, key_file: str, body: dict[str, Any]) -> dict[str, Any]:
     """The server's answer, or {"error": text}."""
-    request = urllib.request.Request(
-        f"{url}/v1/chat/completions",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
-    )
-    tls = [urllib.request.HTTPSHandler(context=trust)] if trust else []
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *tls)
     try:
-        with opener.open(request, timeout=300) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except urllib.error.HTTPError as error:
-        return {"error": f"HTTP {error.code}: {error.read(400).decode('utf-8', 'replace')}"}
-    except (OSError, ValueError) as error:
-        return {"error": str(error)}
+        connection = connected(url, os.path.dirname(key_file), ANSWER_TIMEOUT_S)
+        try:
+            status, answer = post(connection, text_of(key_file), body)
+        finally:
+            connection.close()
+        if status != 200:
+            return {"error": f"HTTP {status}: {answer[:400].decode('utf-8', 'replace')}"}
+        found: dict[str, Any] = json.loads(answer)
+        return found
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return {"error": str(error) or type(error).__name__}
 
 
-def turn(url: str, key: str, name: str, body: dict[str, Any], trust: "ssl.SSLContext | None") -> dict[str, Any]:
+def turn(url: str, key_file: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
     """One request: what came back, as parsed by the server."""
     began = time.monotonic()
-    answer = ask(url, key, body, trust)
+    answer = ask(url, key_file, body)
     row: dict[str, Any] = {"name": name, "seconds": round(time.monotonic() - began, 3), "error": answer.get("error")}
     message = (answer.get("choices") or [{}])[0].get("message") or {}
     row["tokens"] = int((answer.get("usage") or {}).get("completion_tokens") or 0)
@@ -74,11 +65,8 @@ def turn(url: str, key: str, name: str, body: dict[str, Any], trust: "ssl.SSLCon
 
 def main(url: str, model: str, key_file: str, mode: str = "") -> None:
     """Prints the document."""
-    with open(key_file, encoding="utf-8") as file:
-        key = file.read().strip()
-    trust = trusting(url, key_file)
     hello = [{"role": "user", "content": "Say hello."}]
-    rows = [turn(url, key, "completion", {"model": model, "messages": hello, "max_tokens": 32}, trust)]
+    rows = [turn(url, key_file, "completion", {"model": model, "messages": hello, "max_tokens": 32})]
     if mode == "tools":
         ask_tool = [{"role": "user", "content": "What is the weather in Sofia? Use the tool."}]
         body = {
@@ -89,9 +77,9 @@ def main(url: str, model: str, key_file: str, mode: str = "") -> None:
             "structured_outputs": {"regex": CALL},
             "chat_template_kwargs": {"thinking": False},
         }
-        rows.append(turn(url, key, "tool call", body, trust))
+        rows.append(turn(url, key_file, "tool call", body))
         think = [{"role": "user", "content": "Think step by step: what is 2 + 2?"}]
-        rows.append(turn(url, key, "reasoning", {"model": model, "messages": think, "max_tokens": 64}, trust))
+        rows.append(turn(url, key_file, "reasoning", {"model": model, "messages": think, "max_tokens": 64}))
     print(json.dumps(rows))
 
 

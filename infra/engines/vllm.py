@@ -109,8 +109,11 @@ class Vllm:
         return None
 
     def servers(self, d: Deployment, place: Placement) -> tuple[str, ...]:
-        """Rank 0's, or each node's."""
-        return tuple(at(*_listen(d, rank)) for rank in place.ranks if _answers(d, rank))
+        """Rank 0's; where each node answers, behind a gateway of its own, that of each other node."""
+        if not d.gated:
+            return (at(*d.listen),)
+        others = (at(str(rank.address), d.inner_port) for rank in place.ranks if _answers(d, rank) and not rank.is_head)
+        return (f"unix:@RUN@{paths.ENGINE_SOCKET.after}", *others)
 
     def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
         """It is the engine itself."""
@@ -121,8 +124,8 @@ class Vllm:
         table = flag_table.load(self.name, d.release)
         argv: list[Word] = ["vllm", "serve", paths.model(d)]
         if _answers(d, rank):
-            host, port = _listen(d, rank)
-            argv += ["--host", host, "--port", str(port)]
+            host, port = d.listen
+            argv += ["--uds", paths.ENGINE_SOCKET] if d.gated else ["--host", host, "--port", str(port)]
         else:
             argv += ["--headless"]
         args = {"served-model-name": d.served_name, **_with_draft(d)}
@@ -134,17 +137,13 @@ class Vllm:
         env |= {**fabric.environment(rank, d.env), **d.env}
         if rank.nodes > 1:
             env["VLLM_HOST_IP"] = rank.address
-        return Command(argv=tuple(argv), env=env, secrets={"VLLM_API_KEY": "api-key"})
+        # what reaches its socket has shown the key to the gateway
+        return Command(argv=tuple(argv), env=env, secrets={} if d.gated else {"VLLM_API_KEY": "api-key"})
 
 
 def _answers(d: Deployment, rank: Rank) -> bool:
     """Whether a rank has a server for clients."""
     return rank.is_head or bool(d.args.get(HYBRID))
-
-
-def _listen(d: Deployment, rank: Rank) -> tuple[str, int]:
-    """Where it has it: behind a gateway, which is on the first node, the others' are at their nodes' addresses."""
-    return d.listen if rank.is_head or not d.gated else (str(rank.address), d.inner_port)
 
 
 def _hybrid_problems(d: Deployment, placement: Placement) -> Iterator[Problem]:

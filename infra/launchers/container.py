@@ -16,9 +16,12 @@ PODMAN = ("env", "-u", "TMPDIR", "podman", "--cgroup-manager", "cgroupfs")
 RUNTIME = """export XDG_RUNTIME_DIR=/tmp/podman-run-$(id -u)
 mkdir -p -m 0700 -- "$XDG_RUNTIME_DIR"
 [ -O "$XDG_RUNTIME_DIR" ] || { echo "slipway: error: $XDG_RUNTIME_DIR on $(hostname) is another user's"; exit 1; }
+SLIPWAY_MOUNT=$SLIPWAY_RUN:$SLIPWAY_RUN
 cd /"""
 """Shell before Podman, which makes its runtime folder at random places where it is told none; and it must read where it
 stands."""
+MOUNT = Var("SLIPWAY_MOUNT")
+"""The volume of the run's folder, at its own path."""
 GIVEN = Var("SLIPWAY_GPU_DEVICES", words=True)
 """The options for the GPUs that SLURM gave a job's step; its supervisor sets it."""
 
@@ -33,7 +36,7 @@ def device(d: Deployment, gpus: Gpus) -> str:
     return gpus.device if d.fleet.stand_in else "nvidia.com/gpu="
 
 
-def run(d: Deployment, place: Placement, process: str, command: Command, temporary: str) -> Command:
+def run(d: Deployment, place: Placement, process: str, command: Command) -> Command:
     """`podman run` of a command: the network of the host, storage read-only but for caches, all of the node's GPUs.
 
     Its processes stay in the control group of the unit or job (`--cgroups=disabled`), and end with it.
@@ -56,11 +59,12 @@ def run(d: Deployment, place: Placement, process: str, command: Command, tempora
     storage = d.fleet.storage.path
     written = (paths.cache(d), *((paths.outputs(d),) if any(role.name == "trainer" for role in d.roles) else ()))
     argv += ["--volume", f"{storage}:{storage}:ro"]
-    for folder in (*written, temporary):
+    for folder in written:
         argv += ["--volume", f"{folder}:{folder}"]
-    env = {**runtime.environment(d, ""), "TMPDIR": temporary, **command.env}
-    for variable in ("HOME", "TMPDIR"):  # Podman itself has others
-        argv += ["--env", f"{variable}={env.pop(variable)}"]
+    argv += ["--volume", MOUNT]  # whole, for its gateway reaches the engine by a socket there
+    env = {**runtime.environment(d, ""), paths.RUN: "", **command.env}
+    # Podman itself has others
+    argv += ["--env", f"HOME={env.pop('HOME')}", "--env", replace(paths.temporary(process), before="TMPDIR=")]
     for variable in sorted((*env, *command.secrets)):
         argv += ["--env", variable]  # values come from the script's own environment, so that none stands in an argv
     return Command(argv=(*argv, d.image, *command.argv), env=command.env, secrets=command.secrets)

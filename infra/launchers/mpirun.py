@@ -8,13 +8,12 @@ from typing import ClassVar
 
 from hosts.fleet import Host
 from hosts.problem import Problem
-from hosts.shell import quote
 from infra import paths, runtime
-from infra.command import Command, Word
+from infra.command import Command, Word, quote
 from infra.deployment import Deployment
 from infra.launchers import container, gateway
 from infra.launchers.owned import OPTIONS, Owned
-from infra.launchers.process import Process, check_artifacts, check_port, title
+from infra.launchers.process import Process, check_artifacts, clear_way, title
 from infra.placement import Placement
 from infra.placement import place as placed
 from infra.protocols import Engine, Rendezvous
@@ -121,13 +120,12 @@ def mesh(d: Deployment, place: Placement) -> dict[str, object]:
 
 def _program(d: Deployment, program: str, mode: str, host: str, *words: Word) -> Command:
     folder = paths.job_folder(d)
-    argv = ("python3", "-I", f"{folder}/{program}.py", mode, f"{folder}/{CONF}", host, _private(d), *words)
+    argv = ("python3", "-I", f"{folder}/{program}.py", mode, f"{folder}/{CONF}", host, PRIVATE, *words)
     return Command(argv=argv)
 
 
-def _private(d: Deployment) -> str:
-    """The folder of a node's keys."""
-    return f"{paths.temporary(d)}{MESH}"
+PRIVATE = paths.temporary(MESH)
+"""The folder of a node's keys."""
 
 
 def _sshd(d: Deployment, place: Placement, host: str) -> Process:
@@ -150,7 +148,7 @@ def _sshd(d: Deployment, place: Placement, host: str) -> Process:
     )
     if not d.image:
         return process
-    return replace(process, command=container.run(d, place, MESH, process.command, _private(d)))
+    return replace(process, command=container.run(d, place, MESH, process.command))
 
 
 def _check_programs() -> str:
@@ -178,8 +176,7 @@ def _mpirun(d: Deployment, place: Placement, engine: Engine) -> Process:
     head, command = place.ranks[0].host, engine.command(d, place.ranks[0])
     common = runtime.environment(d, "")
     given = sorted({*common, *command.env, *command.secrets} - {"HOME"})
-    # sshd sets the home of its user, and each node has a temporary folder of its own
-    own = ("env", f"HOME={common['HOME']}", f"TMPDIR={_private(d)}")
+    own = ("env", f"HOME={common['HOME']}")  # sshd sets the home of its user; its TMPDIR is that node's own
     run = _program(d, "mpirun", "run", head, *(word for name in given for word in ("-x", name)), "--", *own)
     # the ranks of this host are its children, those of the others their sshd's; SLURM's step has its own way
     gpus = ",".join(map(str, _devices(place, head)))
@@ -189,7 +186,7 @@ def _mpirun(d: Deployment, place: Placement, engine: Engine) -> Process:
         name="mpirun",
         what=title(d, "all ranks"),
         command=replace(run, argv=(*run.argv, *command.argv), env={**own_gpus, **command.env}, secrets=command.secrets),
-        before="\n".join((check_port(d.listen[1]), _await_keys(d))),
+        before="\n".join((clear_way(engine.servers(d, place)[0]), AWAIT_KEYS)),
         reads=(CONF, *engine.files(d)),
         contained=bool(d.image),
     )
@@ -200,9 +197,8 @@ def _devices(place: Placement, host: str) -> tuple[int, ...]:
     return tuple(gpu for rank in place.ranks if rank.host == host for gpu in rank.gpus)
 
 
-def _await_keys(d: Deployment) -> str:
-    """Shell that waits for this node's own keys, which its sshd's process makes; that ends all where it can't."""
-    return f"until [ -e {quote(_private(d))}/known_hosts ]; do sleep 0.2; done"
+AWAIT_KEYS = f"until [ -e {quote(PRIVATE)}/known_hosts ]; do sleep 0.2; done"
+"""Shell that waits for this node's own keys, which its sshd's process makes; that ends all where it can't."""
 
 
 def mpirun(d: Deployment, place: Placement, command: Command) -> Command:

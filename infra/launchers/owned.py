@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from hosts.problem import Problem
+from hosts.programs.client import PROOF_FILE
 from hosts.resources.endpoint import Endpoint
 from hosts.resources.files import Directory, File, SecretFile
 from hosts.resources.programs import program
@@ -50,9 +51,9 @@ class Owned(ABC):
         """What runs, in the order in which it is started on each host; what serves is the last on its host."""
 
     def all_processes(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Process, ...]:
-        """Those, and the gateway before what asks for no key itself."""
+        """Those, and the gateways in front of what serves: the first node's last."""
         listed = self.processes(d, place, engine)
-        return (*listed, _gateway(d, place)) if d.gated else listed
+        return (*listed, *_gateways(d, place, engine.servers(d, place))) if d.gated else listed
 
     def texts(self, d: Deployment, place: Placement, engine: Engine) -> Mapping[str, str]:  # noqa: ARG002
         """The files that the processes read, by name in the job's folder."""
@@ -66,7 +67,7 @@ class Owned(ABC):
         """All of it; `key` is the digest of the API key."""
         texts = dict(self.texts(d, place, engine))
         if d.gated:
-            texts[gateway.CONF] = gateway.conf(d, engine.servers(d, place))
+            texts |= gateway.texts(d, engine.servers(d, place))
         listed = self.all_processes(d, place, engine)
         owned = d.by_systemd
         started = {it.script: units.unit(d, it) if owned else "" for it in listed}
@@ -85,7 +86,7 @@ class Owned(ABC):
         key = digests.get(API_KEY, "")
         made = self._made(d, place, engine, key)
         login = d.fleet.login.name
-        secrets = {API_KEY: key} | dict.fromkeys(self.secrets, "")
+        secrets = {API_KEY: key} | dict.fromkeys((*self.secrets, *([PROOF_FILE] if d.gated else [])), "")
         in_folder = (*_folder(d, made.processes, secrets), *self._in_folder(d, made.files))
         endpoint = replace(self.endpoint(d, place, engine), fingerprint=fingerprint(*made.files.values()))
         ready = Stage(name="ready", hosts={login: (endpoint,)}, lock=False)
@@ -98,7 +99,8 @@ class Owned(ABC):
     def _in_folder(self, d: Deployment, files: Mapping[str, str]) -> Iterator[Resource]:
         folder, user, group = paths.job_folder(d), paths.run_user(d.fleet), paths.run_group(d.fleet)
         texts = {name: text for name, text in files.items() if not name.endswith(".service")}
-        texts |= {f"{name}.py": program(name) for name in (*PROGRAMS, *self.programs)}
+        programs = (*PROGRAMS, *([gateway.PROGRAM] if d.gated else []), *self.programs)
+        texts |= {f"{name}.py": program(name) for name in programs}
         texts["weights.manifest"] = artifacts.manifest(d)
         for name, text in sorted(texts.items()):
             yield File(path=f"{folder}/{name}", content=text, owner=user, group=group)
@@ -159,16 +161,23 @@ def _address(d: Deployment, place: Placement) -> str:
     return d.endpoint.address or d.fleet.host(place.ranks[0].host).address
 
 
-def _gateway(d: Deployment, place: Placement) -> Process:
-    """What clients ask, on the host of the first rank."""
-    command, before = gateway.process(d)
+def _gateways(d: Deployment, place: Placement, servers: tuple[str, ...]) -> Iterator[Process]:
+    """Those of other nodes that answer, and the one that clients come to, on the host of the first rank."""
+    for peer in gateway.peers(servers):
+        host = next(rank.host for rank in place.ranks if str(rank.address) == peer)
+        yield _gateway(d, host, servers[:1], peer)
+    yield _gateway(d, place.ranks[0].host, servers)
+
+
+def _gateway(d: Deployment, host: str, servers: tuple[str, ...], peer: str = "") -> Process:
+    command, before = gateway.process(d, servers, peer=peer)
     return Process(
-        host=place.ranks[0].host,
+        host=host,
         name=gateway.NAME,
         what=title(d, "the gateway"),
         command=command,
-        before="\n".join((check_port(d.port), before)),
-        reads=(gateway.CONF,),
+        before="\n".join((check_port(d.inner_port if peer else d.port), before)),
+        reads=(gateway.conf_name(peer),),
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from hosts.shell import quote
 from hosts.state import fingerprint
 from infra import artifacts, paths, runtime
-from infra.command import Command
+from infra.command import Command, Var
+from infra.command import quote as word
 from infra.deployment import Deployment
 from infra.launchers import container
 from infra.placement import Rank
@@ -48,9 +49,10 @@ class Process:
         """The file of its log in the job's folder, where it has one of its own."""
         return f"{self.host}/{self.name}.log"
 
-    def temporary(self, d: Deployment) -> str:
+    @property
+    def temporary(self) -> Var:
         """Its temporary folder."""
-        return f"{paths.temporary(d)}{self.name}"
+        return paths.temporary(self.name)
 
 
 def mark(d: Deployment, process: Process, files: Mapping[str, str], *more: str) -> str:
@@ -69,11 +71,12 @@ def script(d: Deployment, process: Process, fingerprint_: str) -> str:
             "# Written by Slipway; the next `pulumi up` replaces it.",
             f"# To change it, change stacks/Pulumi.{d.stack}.yaml.",
             "set -euo pipefail",
+            # what starts it has made the folder of the run; by hand there is none yet
+            f"export {paths.RUN}=${{{paths.RUN}:-$({paths.new_run_folder(d)})}}",
             *(f"export {line}" for line in _variables(d, process, fingerprint_)),
             *([] if d.image else [f"export PATH={quote(paths.environment(d))}/bin:$PATH"]),
-            'rm -rf --one-file-system -- "$TMPDIR" 2>/dev/null || true',
-            'mkdir -m 0700 -- "$TMPDIR" ||',
-            '  { echo "slipway: error: $TMPDIR on $(hostname) belongs to another user"; exit 1; }',
+            'rm -rf --one-file-system -- "$TMPDIR"',
+            'mkdir -m 0700 -- "$TMPDIR"',
             *([container.RUNTIME] if process.contained else []),
             *_secrets(d, process.command),
             *([process.before.rstrip()] if process.before else []),
@@ -84,7 +87,7 @@ def script(d: Deployment, process: Process, fingerprint_: str) -> str:
 
 
 def _variables(d: Deployment, process: Process, fingerprint_: str) -> tuple[str, ...]:
-    env = {**runtime.environment(d, fingerprint_), "TMPDIR": process.temporary(d), **process.command.env}
+    env = {**runtime.environment(d, fingerprint_), "TMPDIR": process.temporary, **process.command.env}
     if process.contained:  # its images lie in the user's own home, on a local disk
         del env["HOME"]
     return Command(argv=(), env=env).assignments()
@@ -113,6 +116,13 @@ def _check_weights(d: Deployment) -> str:
         "  exit 1\n"
         "}"
     )
+
+
+def clear_way(server: str) -> str:
+    """Shell of whatever serves, before it does: its port is nobody's, or the socket of an earlier run is gone."""
+    if server.startswith("unix:"):
+        return f"rm -f -- {word(paths.ENGINE_SOCKET)}"
+    return check_port(int(server.rpartition(":")[2]))
 
 
 def check_port(port: int) -> str:

@@ -11,7 +11,7 @@ from infra.command import Command, Word, at_port
 from infra.deployment import Deployment
 from infra.launchers import container, gateway
 from infra.launchers.owned import OPTIONS, Owned
-from infra.launchers.process import Process, check_artifacts, check_port, title, typed
+from infra.launchers.process import Process, check_artifacts, clear_way, title, typed
 from infra.placement import Placement, Rank
 from infra.protocols import Engine, Rendezvous
 
@@ -49,7 +49,7 @@ CONF = "ray.json"
 """What `hosts/programs/ray_cluster.py` reads, in the job's folder."""
 WAIT_S = "300"
 """How long a node waits for the head, and the driver for all nodes."""
-STACK_CHARACTERS = 26
+STACK_CHARACTERS = 19
 """Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
 
 
@@ -150,7 +150,7 @@ def _node(d: Deployment, place: Placement, rank: Rank) -> Process:
     )
     if not d.image:
         return process
-    return replace(process, command=container.run(d, place, "ray", process.command, process.temporary(d)))
+    return replace(process, command=container.run(d, place, "ray", process.command))
 
 
 def _driver(d: Deployment, place: Placement, command: Command, engine: Engine) -> Process:
@@ -170,7 +170,7 @@ def _driver(d: Deployment, place: Placement, command: Command, engine: Engine) -
         name="driver",
         what=title(d, "the driver"),
         command=driven,
-        before=check_port(d.listen[1]),
+        before=clear_way(engine.servers(d, place)[0]) if engine.servers(d, place) else "",
         reads=(CONF, *engine.files(d)),
         contained=bool(d.image),
     )
@@ -193,7 +193,7 @@ def node(d: Deployment, place: Placement, rank: Rank) -> Command:
     for option, offset in NODE_PORTS.items():
         argv += [f"--{option}", str(port + offset)]
     argv += ["--num-cpus", str(2 * place.gpus_per_node + 4), "--num-gpus", str(place.gpus_per_node)]
-    argv += ["--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", f"{paths.temporary(d)}ray"]
+    argv += ["--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", paths.temporary("ray")]
     env: dict[str, Word] = {
         # a host's name may resolve to loopback, which gloo would then take
         **fabric.environment(rank, d.part(rank.role).env),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
+from hosts.programs.client import PROOF_FILE
 from hosts.resources.endpoint import Endpoint
 from hosts.resources.files import Directory, File, SecretFile
 from hosts.resources.programs import program
@@ -15,6 +16,7 @@ from infra import artifacts, fabric, paths, runtime
 from infra.command import Command, Var
 from infra.deployment import Deployment
 from infra.launchers import gateway, tasks
+from infra.launchers.process import clear_way
 from infra.placement import ADDRESS, HEAD, Placement
 from infra.placement import place as placed
 from infra.protocols import Engine, Rendezvous
@@ -73,17 +75,8 @@ class Slurm:
                 why="its job runs the engine from an environment on storage, unless its ranks are those of an MPI job",
                 fix="use the launcher mpirun or systemd for an image",
             )
-        if d.guards == "nothing" and not d.gated:
-            yield Problem(
-                level="warning",
-                rule="endpoint",
-                where="$.endpoint",
-                found=f"{d.engine}, which asks clients for no API key, with no gateway before it",
-                wanted="a gateway",
-                why="it listens on all addresses of its node, and answers whoever reaches that",
-                fix="add slipway:endpoint: {} (nginx must be on the nodes), or use the launcher systemd",
-            )
         yield from fabric.problems(d)
+        yield from gateway.problems(d, {})
         yield from limit_problems(d)
 
     def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:
@@ -114,7 +107,8 @@ class Slurm:
         """The texts of the job's folder that tell one deployment from another."""
         made = dict(engine.files(d))
         if d.gated:
-            made |= {gateway.CONF: gateway.conf(d), tasks.GATEWAY: tasks.gateway_script(d, mark)}
+            servers = engine.servers(d, place)
+            made |= {**gateway.texts(d, servers), tasks.GATEWAY: tasks.gateway_script(d, servers, mark)}
         return {**made, "job.sbatch": script(d, place, engine, mark)}
 
     def stages(
@@ -128,6 +122,16 @@ class Slurm:
         launch: tuple[Resource, ...] = (
             Directory(path=folder, mode="0750", owner=user, group=user, purge=True),
             SecretFile(path=paths.api_key(d), secret=API_KEY, digest=key, mode="0600", owner=user, group=user),
+            *(
+                (
+                    SecretFile(path=f"{folder}/{PROOF_FILE}", secret=PROOF_FILE, owner=user, group=user),
+                    File(
+                        path=f"{folder}/{gateway.PROGRAM}.py", content=program(gateway.PROGRAM), owner=user, group=user
+                    ),
+                )
+                if d.gated
+                else ()
+            ),
             File(path=f"{folder}/ready.py", content=program("ready"), owner=user, group=user),
             File(path=f"{folder}/weights.py", content=program("weights"), owner=user, group=user),
             File(path=f"{folder}/weights.manifest", content=manifest, owner=user, group=user),
@@ -194,11 +198,10 @@ def script(d: Deployment, place: Placement, engine: Engine, mark: str) -> str:
         cache_folders=" ".join(f"{paths.cache(d)}/{name}" for name in ("hf", "home", "inductor", "triton", "xdg")),
         model=weights.path,
         weights_record=weights.record,
-        port=str(d.listen[1]),
+        clear_way=clear_way(engine.servers(d, place)[0]),
         gateway=tasks.GATEWAY if d.gated else "",
-        gateway_folder=gateway.temporary(d),
         served=quote(endpoint(d).served),
-        temporary=paths.temporary(d),
+        new_run_folder=paths.new_run_folder(d),
         nodes=len(place.ranks),
         variables=head.assignments(),
         secrets=tuple(_secrets(d, head)),

@@ -7,9 +7,9 @@ from typing import ClassVar
 from hosts.problem import Problem
 from infra.command import Command
 from infra.deployment import Deployment
-from infra.launchers import container
+from infra.launchers import container, gateway
 from infra.launchers.owned import OPTIONS, Owned
-from infra.launchers.process import Process, check_artifacts, check_port, title, typed
+from infra.launchers.process import Process, check_artifacts, check_port, clear_way, title, typed
 from infra.placement import Placement, Rank
 from infra.protocols import Engine, Rendezvous
 
@@ -24,6 +24,7 @@ class Systemd(Owned):
     def problems(self, d: Deployment) -> Iterator[Problem]:
         """What its owner can't do."""
         yield from self.owner_problems(d)
+        yield from gateway.problems(d, {})
 
     def commands(self, d: Deployment, place: Placement, engine: Engine) -> tuple[Command, ...]:
         """The engine's own, each."""
@@ -55,18 +56,18 @@ class Systemd(Owned):
 
 def _rank(d: Deployment, place: Placement, rank: Rank, engine: Engine) -> Process:
     """The process of one rank; it looks whether its weights are sound, and whether its port is free."""
-    command, process = engine.command(d, rank), f"rank-{rank.word}"
-    serves = not d.roles and (rank.is_head or len(engine.servers(d, place)) == len(place.ranks))
+    command, process, servers = engine.command(d, rank), f"rank-{rank.word}", engine.servers(d, place)
+    serves = not d.roles and (rank.is_head or len(servers) == len(place.ranks))
     bare = Process(
         host=rank.host,
         name=process,
         what=title(d, f"{rank.role} rank {rank.index}".strip()),
         command=command,
-        before="\n".join((check_artifacts(d), *([check_port(d.listen[1])] if serves else []))),
+        before="\n".join((check_artifacts(d), *([clear_way(servers[0])] if serves else []))),
         reads=tuple(engine.files(d)),
         devices=rank.gpus,
         contained=bool(d.image),
     )
     if not d.image:
         return bare
-    return replace(bare, command=container.run(d, place, process, command, bare.temporary(d)))
+    return replace(bare, command=container.run(d, place, process, command))

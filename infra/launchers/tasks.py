@@ -13,7 +13,7 @@ from infra import artifacts, paths, runtime
 from infra.command import Command
 from infra.deployment import Deployment
 from infra.launchers import gateway
-from infra.launchers.process import Process, caches, check_port, title
+from infra.launchers.process import Process, caches, check_port, clear_way, title
 from infra.launchers.process import script as process_script
 from infra.placement import Placement
 from infra.protocols import Engine
@@ -83,9 +83,9 @@ def by_hand(d: Deployment, place: Placement, engine: Engine) -> str:
     return Command(argv=argv, env=d.env).line()
 
 
-def gateway_script(d: Deployment, mark: str) -> str:
-    """What the job runs as the gateway, on its first node: before all of its addresses, since nobody knows them yet."""
-    command, before = gateway.process(d)
+def gateway_script(d: Deployment, servers: Sequence[str], mark: str) -> str:
+    """What the job runs as the gateway, on its first node: at all of its addresses, since nobody knows them yet."""
+    command, before = gateway.process(d, servers)
     process = Process(
         host="",
         name=gateway.NAME,
@@ -128,12 +128,10 @@ def script(
         weights_record=weights.record,
         served=quote(served),
         gateway=GATEWAY if d.gated else "",
-        gateway_folder=gateway.temporary(d),
-        temporary=paths.temporary(d),
-        root=paths.temporary(d).rpartition("/")[0],
+        new_run_folder=paths.new_run_folder(d),
         exports=Command(argv=(), env={**runtime.environment(d, mark), **rank.env}).assignments(),
         secrets=secrets,
         rails=place.nodes > 1 and not d.fleet.stand_in,
-        check_port=check_port(d.listen[1]),
+        clear_way=clear_way(engine.servers(d, place)[0]),
         rank=rank.lines(),
     )

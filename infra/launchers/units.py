@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hosts.resources.files import File
+from hosts.resources.files import Directory, File
 from hosts.resources.system import Unit
 from hosts.state import Resource
 from infra import paths
@@ -26,7 +26,7 @@ def unit(d: Deployment, process: Process) -> str:
     helper = f"/bin/bash {folder}/{HELPER}"
     script, log = f"{folder}/{process.script}", f"{folder}/{process.log}"
     devices = ",".join(map(str, process.devices))
-    named = f"{process.host} {process.name} {len(process.devices)} {process.temporary(d)}"
+    named = f"{process.host} {process.name} {len(process.devices)} {paths.run_folder(d)}/{process.name}"
     named += f" {container.name(d, process.name)}" if process.is_container else ""
     return "\n".join(
         (
@@ -41,6 +41,11 @@ def unit(d: Deployment, process: Process) -> str:
             "[Service]",
             f"User={paths.run_user(d.fleet)}",
             f"Environment=SLIPWAY_STACK={d.stack}",
+            f"Environment={paths.RUN}={paths.run_folder(d)}",
+            # one for all units of the stack on the host, which no end of one takes from the others
+            f"RuntimeDirectory={paths.run_folder(d).removeprefix('/run/')}",
+            "RuntimeDirectoryMode=0700",
+            "RuntimeDirectoryPreserve=yes",
             *([f"Environment=CUDA_VISIBLE_DEVICES={devices}"] if devices and not process.contained else []),
             f"ExecStartPre={helper} begin {named}",
             f"ExecStart=/bin/bash -c 'exec /bin/bash {script} >>{log} 2>&1'",
@@ -72,9 +77,11 @@ def resources(
     """The unit files and units of each host, in the order in which they start."""
     made: dict[str, tuple[Resource, ...]] = {}
     for host in dict.fromkeys(process.host for process in processes):
+        # after a restart of the host systemd makes it anew; it is here for its removal with the stack
+        made[host] = (Directory(path=paths.run_folder(d), mode="0700", owner=paths.run_user(d.fleet), purge=True),)
         for process in on_host(processes, host):
             it = name(d, process)
             file = File(path=f"{FOLDER}/{it}", content=files[f"{host}/{it}"])
             started = Unit(name=it, fingerprint=marks[process.script], log=f"{paths.job_folder(d)}/{process.log}")
-            made[host] = (*made.get(host, ()), file, started)
+            made[host] = (*made[host], file, started)
     return made

@@ -61,7 +61,7 @@ async def stream(writer: StreamWriter, headers: dict[str, str], asked: dict[str,
 
 async def main(port: int) -> None:
     """Until it is ended."""
-    async with await asyncio.start_server(answer, "127.0.0.1", port, backlog=1024) as server:
+    async with await asyncio.start_server(answer, None, port, backlog=1024) as server:
         await server.serve_forever()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import http.server
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,12 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from hosts.fleet import Storage
-from hosts.programs.smoke import trusting
+from hosts.programs import client, ready, smoke
+from hosts.resources.programs import program
 from infra import paths
 from infra.deployment import Deployment, EndpointConfig
 from infra.launchers import gateway
@@ -51,8 +53,11 @@ class Door:
             headers["Authorization"] = f"Bearer {key}"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.d.url("127.0.0.1") + path, data=data, headers=headers)  # noqa: S310
-        trust = trusting(request.full_url, paths.api_key(self.d))
-        tls = [urllib.request.HTTPSHandler(context=trust)] if trust else []
+        tls = (
+            [urllib.request.HTTPSHandler(context=client.trusting(gateway.pinned(self.d)))]
+            if self.d.endpoint.certificate
+            else []
+        )
         try:
             with urllib.request.build_opener(urllib.request.ProxyHandler({}), *tls).open(request, timeout=20) as answer:
                 status, told, text = answer.status, answer.headers, answer.read().decode()
@@ -74,13 +79,23 @@ def ports() -> tuple[int, int]:
     return next((port, port + 10000) for port in PORTS if free(port) and free(port + 10000))
 
 
-def script(d: Deployment) -> str:
+def servers_of(d: Deployment) -> tuple[str, ...]:
+    """The one server behind it, on loopback."""
+    return (f"127.0.0.1:{d.inner_port}",)
+
+
+def run_folder(d: Deployment) -> Path:
+    """The private folder of the run, which only its user enters."""
+    return Path(f"/tmp/slipway.{d.stack}.run")  # noqa: S108 - made by the test, removed at its end
+
+
+def script(d: Deployment, servers: tuple[str, ...] = ()) -> str:
     """The process as its launcher writes it: with a private folder of its own."""
-    command, before = gateway.process(d)
-    tmp = gateway.temporary(d)
+    command, before = gateway.process(d, servers or servers_of(d))
+    run = run_folder(d)
     return (
-        f"set -euo pipefail\nexport SLIPWAY_STACK={d.stack} TMPDIR={tmp}\n"
-        f'rm -rf -- "$TMPDIR"\nmkdir -m 0700 -- "$TMPDIR"\n{before}\nexec {command.line()}\n'
+        f"set -euo pipefail\nexport SLIPWAY_STACK={d.stack} SLIPWAY_RUN={run} TMPDIR={run}/gateway\n"
+        f'rm -rf -- "$TMPDIR"\nmkdir -p -m 0700 -- "$SLIPWAY_RUN" "$TMPDIR"\n{before}\nexec {command.line()}\n'
     )
 
 
@@ -89,31 +104,43 @@ def folder_of(d: Deployment, key: str, servers: tuple[str, ...] = ()) -> Iterato
     """The job's folder with what is written there before, as the service user's."""
     folder = Path(paths.job_folder(d))
     folder.mkdir(parents=True)
-    (folder / gateway.CONF).write_text(gateway.conf(d, servers))
+    (folder / gateway.CONF).write_text(gateway.conf(d, servers or servers_of(d)))
+    (folder / "gate.py").write_text(program("gate"))
     (folder / "api-key").write_text(key + "\n")
-    for path in (folder, folder / "api-key", folder.parent, folder.parent.parent):
+    (folder / client.PROOF_FILE).write_text("5" * 64)
+    secrets = (folder / "api-key", folder / client.PROOF_FILE)
+    for path in (folder, *secrets, folder.parent, folder.parent.parent):
         if IS_ROOT:
             shutil.chown(path, "games", "games")
-    (folder / "api-key").chmod(0o600)
+    for path in secrets:
+        path.chmod(0o600)
     try:
         yield folder
     finally:
-        shutil.rmtree(gateway.temporary(d), ignore_errors=True)
+        shutil.rmtree(run_folder(d), ignore_errors=True)
 
 
 @contextmanager
-def running(d: Deployment, key: str = KEY, servers: tuple[str, ...] = ()) -> Iterator[Door]:
-    """A gateway and what it writes on its standard output and error."""
+def running(d: Deployment, key: str = KEY, servers: tuple[str, ...] = (), *, opens: bool = True) -> Iterator[Door]:
+    """A gateway and what it writes on its standard output and error; it `opens` to an engine that is its own."""
     with folder_of(d, key, servers) as folder:
         log = folder / "gateway.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*AS_USER, "bash", "-c", script(d)], stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                [*AS_USER, "bash", "-c", script(d, servers)],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
             )
             try:
                 end = time.monotonic() + 10
                 while free(d.port):
                     assert process.poll() is None, log.read_text()
+                    assert time.monotonic() < end, log.read_text()
+                    time.sleep(0.02)
+                flag = run_folder(d) / "gateway" / "open"
+                behind = [int(port) for port in gateway.watched(servers or servers_of(d))]
+                while opens and not any(map(free, behind)) and not flag.exists():
                     assert time.monotonic() < end, log.read_text()
                     time.sleep(0.02)
                 yield Door(d=d, process=process, log=log)
@@ -124,10 +151,15 @@ def running(d: Deployment, key: str = KEY, servers: tuple[str, ...] = ()) -> Ite
 
 
 @contextmanager
-def engine(d: Deployment, port: int = 0) -> Iterator[tuple[int, int]]:
-    """The server behind it, at its inner port or another: (pid, port)."""
+def engine(d: Deployment, port: int = 0, *, stack: str = "") -> Iterator[tuple[int, int]]:
+    """The server behind it, at its inner port or another, of its stack or another: (pid, port)."""
     port = port or d.inner_port
-    process = subprocess.Popen([sys.executable, str(Path(__file__).parent / "streaming.py"), str(port)])
+    with (Path(__file__).parent / "streaming.py").open() as text:  # in a folder that its user may not enter
+        process = subprocess.Popen(
+            [*AS_USER, "python3", "-", str(port)],
+            stdin=text,
+            env={**os.environ, "PATH": "/usr/bin:/bin", "SLIPWAY_STACK": stack or d.stack},
+        )
     try:
         end = time.monotonic() + 10
         while free(port):
@@ -182,17 +214,17 @@ def test_health_alone_is_open(d: Deployment) -> None:
 
 def test_its_files_are_private_and_its_process_tagged(d: Deployment) -> None:
     with engine(d), running(d) as door:
-        private = Path(gateway.temporary(d))
+        private = run_folder(d) / "gateway"
         assert private.stat().st_mode & 0o777 == 0o700
         assert (private / "key.conf").stat().st_mode & 0o777 == 0o600
         pid = door.process.pid
         assert f"SLIPWAY_STACK={d.stack}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         assert KEY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
-        assert not Path(f"/proc/{pid}/task/{pid}/children").read_text(), (
-            "one process, so none is left when it is killed"
-        )
+        (nginx,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        assert not Path(f"/proc/{nginx}/task/{nginx}/children").read_text(), "it has no workers, which lose the tag"
         door.process.send_signal(signal.SIGTERM)
         assert door.process.wait(5) == 0
+        assert not Path(f"/proc/{nginx}").exists()
         assert door.log.read_text() == ""
 
 
@@ -251,6 +283,89 @@ def test_without_an_engine_it_says_so(d: Deployment) -> None:
         assert door.open("/v1/chat/completions", key="no", body={})[0] == 401
 
 
+def test_it_stays_closed_before_what_is_not_its_engine(d: Deployment) -> None:
+    """Another process on the engine's port gets no request, neither before the engine nor after its end."""
+    with engine(d, stack="another"), running(d, opens=False) as door:
+        time.sleep(0.5)
+        assert door.open("/v1/models")[2]["error"]["code"] == "engine_unavailable"
+        assert completions(d.inner_port) == 0
+        assert f"port {d.inner_port}" in door.log.read_text()
+    shutil.rmtree(paths.job_folder(d))
+    with running(d) as door:
+        with engine(d):
+            end = time.monotonic() + 5
+            while door.open("/v1/models")[0] != 200:
+                assert time.monotonic() < end
+        while not free(d.inner_port):
+            time.sleep(0.02)
+        time.sleep(0.3)
+        with engine(d, stack="another"):
+            assert door.open("/v1/chat/completions", body={"chunks": 1, "pause_s": 0})[0] == 502
+            assert completions(d.inner_port) == 0
+
+
+def test_it_proves_whose_it_is(d: Deployment) -> None:
+    """To who has the stack's files; nothing else that listens there can, not even by asking the gateway itself."""
+    url, folder = f"http://127.0.0.1:{d.port}", paths.job_folder(d)
+    with engine(d), running(d) as door:
+        connection = client.connected(url, folder, 5)
+        status, _ = client.post(connection, KEY, {"chunks": 1, "pause_s": 0})
+        connection.close()
+        assert status == 200
+        for query in ("", "?nonce=", "?nonce=xyz", f"?nonce={'a' * 65}"):
+            assert door.open(client.PROOF_PATH + query, key=None)[0] == 400, query
+        assert door.open(f"{client.PROOF_PATH}?nonce={'a' * 32}", key=None, body={})[0] == 403
+        # a relay at another address fetches the answer for its own address, which is the wrong one
+        relay = socket.create_server(("127.0.0.1", d.port + 2))
+        with relay, ThreadPoolExecutor(1) as pool:
+            pool.submit(relayed, relay, d.port)
+            with pytest.raises(client.NotOurs, match="does not answer the challenge"):
+                client.connected(f"http://127.0.0.1:{d.port + 2}", folder, 5)
+        Path(folder, client.PROOF_FILE).write_text("6" * 64)
+        with pytest.raises(client.NotOurs):
+            client.connected(url, folder, 5)
+
+
+def relayed(server: socket.socket, port: int) -> None:
+    """Passes one request on to a port of loopback, and its answer back."""
+    connection, _ = server.accept()
+    with connection, socket.create_connection(("127.0.0.1", port), timeout=5) as other:
+        other.sendall(connection.recv(1 << 16))
+        connection.sendall(other.recv(1 << 16))
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Answers everything, as somebody would who hopes for the key, and remembers what it was sent."""
+
+    heard: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.heard.append(f"{self.requestline}\n{self.headers}")
+        self.send_response(200)
+        self.send_header("Content-Length", "64")
+        self.end_headers()
+        self.wfile.write(b"0" * 64)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the name that the library gives it
+        """Quiet."""
+
+
+def test_a_stranger_is_sent_no_key(d: Deployment) -> None:
+    with folder_of(d, KEY) as folder, http.server.HTTPServer(("127.0.0.1", d.port), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{d.port}"
+        served = ready.Served(d.stack, str(folder), str(d.port), "m", paths.api_key(d))
+        with pytest.raises(client.NotOurs):
+            ready.ask(url, served, 5)
+        assert "does not answer the challenge" in smoke.ask(url, paths.api_key(d), {})["error"]
+        server.shutdown()
+        assert len(Stranger.heard) == 2
+        assert not any("uthorization" in text for text in Stranger.heard)
+
+
 def test_images_fit_and_more_is_refused(d: Deployment) -> None:
     with engine(d), running(d) as door:
         assert door.open("/v1/x", body="a" * (40 << 20))[2]["bytes"] == (40 << 20) + 2
@@ -269,10 +384,8 @@ def test_tls_by_a_pinned_certificate(d: Deployment) -> None:
     chain, key = certificate(Path(d.fleet.storage.path), "llm.example")
     tls = replace(d, endpoint=EndpointConfig(certificate=str(chain), key=str(key)))
     assert tls.url("node") == f"https://node:{d.port}"
-    tls = replace(tls, guards="some")
     with engine(tls), running(tls) as door:
-        status, headers, _ = door.open("/v1/models")
-        assert (status, headers["X-Told-authorization"]) == (200, f"Bearer {KEY}"), "an engine that asks for it gets it"
+        assert door.open("/v1/models")[0] == 200
         assert door.open("/v1/models", key="no")[0] == 401
         # in the clear it says what to do, and the key is not needed to be told
         connection = http.client.HTTPConnection("127.0.0.1", d.port, timeout=10)
@@ -326,7 +439,7 @@ def refused(d: Deployment) -> "subprocess.CompletedProcess[str]":
 @contextmanager
 def two(d: Deployment) -> Iterator[tuple[int, int]]:
     """Two servers behind it, the second on another port of loopback: (pid, port) of that."""
-    with engine(d), engine(d, d.port + 1) as (pid, port):
+    with engine(d), engine(d, d.port + 1) as (pid, port):  # which stands for the gateway of another node
         yield pid, port
 
 
@@ -339,7 +452,7 @@ def completions(port: int) -> int:
 
 def test_requests_are_divided_over_several_servers(d: Deployment) -> None:
     with two(d) as (pid, port):
-        servers = tuple(f"127.0.0.1:{it}" for it in (d.inner_port, port))
+        servers = (*servers_of(d), f"127.0.0.2:{port}")
         with running(d, servers=servers) as door:
             short = {"chunks": 1, "pause_s": 0}
             assert all(door.open("/v1/chat/completions", body=short)[0] == 200 for _ in range(20))
@@ -361,7 +474,7 @@ def test_requests_are_divided_over_several_servers(d: Deployment) -> None:
 
 def test_a_completion_that_was_sent_is_not_sent_again(d: Deployment) -> None:
     """The server dies with it in hands: the client is told, and no other server makes it a second time."""
-    with socket.create_server(("127.0.0.1", d.port + 1)) as dying, engine(d):
+    with socket.create_server(("127.0.0.2", d.port + 1)) as dying, engine(d):
         taken: list[bytes] = []
 
         def die() -> None:
@@ -372,13 +485,13 @@ def test_a_completion_that_was_sent_is_not_sent_again(d: Deployment) -> None:
 
         with ThreadPoolExecutor(1) as pool:
             pool.submit(die)
-            servers = (f"127.0.0.1:{d.port + 1}", f"127.0.0.1:{d.inner_port}")
+            servers = (f"127.0.0.2:{d.port + 1}", *servers_of(d))
             with running(d, servers=servers) as door:
                 said = [door.open("/v1/chat/completions", body={"chunks": 1, "pause_s": 0})[0] for _ in range(6)]
                 assert sorted(said) == [200] * 5 + [502]
                 assert len(taken) == 1
                 assert completions(d.inner_port) == 5
-            with socket.create_connection(("127.0.0.1", d.port + 1)):
+            with socket.create_connection(("127.0.0.2", d.port + 1)):
                 pass
 
 

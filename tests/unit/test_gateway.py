@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from hosts.errors import InputError
+from hosts.programs.client import PROOF_PATH
 from infra.deployment import ANY, Deployment, EndpointConfig
 from infra.engines import ENGINES
-from infra.launchers import gateway
+from infra.environments import IN_IMAGE
+from infra.launchers import LAUNCHERS, gateway
 from infra.placement import place
-from roles import gateway as role
 from tests.unit.stacks import FLEET, changed, environments, parse, shipped
 
 TLS = EndpointConfig(certificate="/etc/ssl/llm.pem", key="/etc/ssl/llm.key")
@@ -47,8 +48,8 @@ def test_without_a_word_it_is_on_all_addresses(bare: Path) -> None:
         d = parse(stack({}, fleet=fleet, launcher=launcher), bare)
         assert (d.gated, d.listen, d.answers) == (True, ("127.0.0.1", 18000), (ANY, 8000))
         assert d.url("n1") == "http://n1:8000"
-    d = replace(parse(stack({}, fleet="ours", launcher="slurm"), bare), endpoint=EndpointConfig())
-    assert (d.gated, d.listen) == (False, (ANY, 8000)), "a job of SLURM's has no gateway unless it is asked for"
+    d = replace(parse(stack({}, fleet="ours", launcher="slurm"), bare), guards="all")
+    assert (d.gated, d.listen) == (False, (ANY, 8000)), "what has no clients has no gateway"
 
 
 @pytest.mark.parametrize("interface", ["bond0", "192.0.2.21"])
@@ -119,21 +120,23 @@ GATED = [
     ("k2-ktransformers-legacy", EndpointConfig(), True),
     ("k2-vllm-tp16-ray", EndpointConfig(), True),
     ("k2-vllm-tp16-ray", TLS, True),
-    ("k2-vllm-tp16", EndpointConfig(), False),
-    ("k2-sglang-tp16", EndpointConfig(), False),
+    ("k2-vllm-tp16", EndpointConfig(), True),
+    ("k2-sglang-tp16", EndpointConfig(), True),
     ("eagle3-3node", EndpointConfig(), False),
 ]
 
 
 @pytest.mark.parametrize(("name", "endpoint", "gated"), GATED, ids=[f"{row[0]}-{row[2]}" for row in GATED])
-def test_a_gateway_is_where_the_engine_asks_for_no_key_or_there_is_tls(
+def test_a_gateway_stands_in_front_of_every_engine_with_clients(
     name: str, endpoint: EndpointConfig, gated: bool
 ) -> None:
     d = replace(shipped(name), endpoint=endpoint)
     assert d.gated == gated
     assert d.listen == (("127.0.0.1", d.inner_port) if gated else (ANY, d.port))
     clients = ENGINES[d.engine].router(d, place(d)) or ENGINES[d.engine].command(d, place(d).ranks[0])
-    if "--port" in clients.argv:
+    if d.engine == "vllm":
+        assert ("--uds" in clients.argv, "--port" in clients.argv) == (gated, not gated)
+    elif "--port" in clients.argv:
         words = clients.argv
         assert (words[words.index("--host") + 1], words[words.index("--port") + 1]) == (d.listen[0], str(d.listen[1]))
 
@@ -166,42 +169,83 @@ def test_the_port_behind_it_is_nobody_elses() -> None:
 
 def test_its_configuration() -> None:
     d = shipped("k2-trtllm-tp16")
-    text = gateway.conf(d)
-    tmp = "/tmp/slipway.k2-trtllm-tp16.gateway"  # noqa: S108
+    servers = ENGINES[d.engine].servers(d, place(d))
+    text = gateway.conf(d, servers)
+    assert servers == (f"127.0.0.1:{d.inner_port}",)
     assert f"listen 0.0.0.0:{d.port} backlog" in text
     assert text.count(f"proxy_pass http://127.0.0.1:{d.inner_port}") == 2
-    assert f"include {tmp}/key.conf;" in text
-    assert {line.split()[1].rpartition("/")[0] for line in text.splitlines() if "_temp_path" in line} == {tmp}
+    assert text.count("if (!-f @TMP@/open)") == 2, "a port on loopback is anybody's on the node"
+    assert "include @TMP@/key.conf;" in text
+    assert {line.split()[1].rpartition("/")[0] for line in text.splitlines() if "_temp_path" in line} == {"@TMP@"}
     assert 'proxy_set_header Authorization "";' in text
     assert "ssl" not in text
-    paths_in = {word.rstrip(";") for word in text.split() if word.startswith("/")} - {"/", "/health"}
-    assert all(path.startswith((tmp, "/proc")) for path in paths_in), "it reads nothing of another's and needs no root"
+    paths_in = {word.rstrip(";") for word in text.split() if word.startswith("/")} - {"/", "/health", PROOF_PATH}
+    assert all(path.startswith("/proc") for path in paths_in), "it reads nothing of another's and needs no root"
+
+
+def test_vllm_behind_it_listens_on_a_socket_that_nobody_else_reaches() -> None:
+    d = shipped("dgx-h200")
+    engine, (rank,) = ENGINES[d.engine], place(d).ranks
+    assert engine.servers(d, place(d)) == ("unix:@RUN@/engine.sock",)
+    text = gateway.conf(d, engine.servers(d, place(d)))
+    assert text.count("proxy_pass http://unix:@RUN@/engine.sock") == 2
+    assert "@TMP@/open" not in text
+    command = engine.command(d, rank)
+    assert "--uds" in command.argv
+    assert not {"--host", "--port"} & set(command.argv)
+    assert not command.secrets, "an engine that only its gateway reaches needs no key"
+
+
+def test_each_node_that_answers_has_a_gateway_of_its_own() -> None:
+    d = shipped("lab-dp2")
+    launcher = replace(d.launcher, name="systemd", nodelist=("dgx1", "dgx2"))
+    d = replace(d, launcher=launcher, args={**d.args, "data-parallel-hybrid-lb": True})
+    engine, spot = ENGINES[d.engine], place(d)
+    assert engine.servers(d, spot) == ("unix:@RUN@/engine.sock", "10.77.0.22:18000")
+    files = LAUNCHERS["systemd"].files(d, spot, engine)
+    peer = files["nginx-10.77.0.22.conf"]
+    assert "listen 10.77.0.22:18000 backlog" in peer
+    assert peer.count("proxy_pass http://unix:@RUN@/engine.sock") == 2
+    assert "server 10.77.0.22:18000 max_fails" in files["nginx.conf"]
+    assert {name for name in files if name.endswith("gateway.sh")} == {"dgx1/gateway.sh", "dgx2/gateway.sh"}
+    for rank in spot.ranks:
+        assert "--uds" in engine.command(d, rank).argv
 
 
 def test_its_configuration_before_several_servers() -> None:
     d = shipped("k2-vllm-tp16-ray")
-    text = gateway.conf(d, ("127.0.0.1:18000", "[2001:db8::7]:18000"))
+    text = gateway.conf(d, ("unix:@RUN@/engine.sock", "[2001:db8::7]:18000"))
     assert "least_conn;" in text
     assert text.count(" max_fails=1 fail_timeout=") == 2
     assert "server [2001:db8::7]:18000 max" in text
     assert text.count("proxy_pass http://engine") == 2
     assert "proxy_next_upstream error timeout;" in text
     assert "non_idempotent" not in text
-    assert gateway.conf(d, ("127.0.0.1:18000",)) == gateway.conf(d)
+    assert "proxy_set_header Authorization" not in text, "the gateway of another node requires the key as well"
 
 
 def test_its_configuration_with_tls() -> None:
     d = replace(shipped("k2-vllm-tp16-ray"), endpoint=replace(TLS, address="2001:db8::7"))
-    text = gateway.conf(d)
+    text = gateway.conf(d, ("unix:@RUN@/engine.sock",))
     assert "listen [2001:db8::7]:8000 ssl backlog" in text
     assert "ssl_certificate /etc/ssl/llm.pem;" in text
     assert "ssl_protocols TLSv1.2 TLSv1.3;" in text
-    assert "proxy_set_header Authorization" not in text, "vLLM asks for the key itself"
+
+
+def test_nginx_comes_with_the_environment_to_nodes_of_a_site() -> None:
+    d = shipped("dgx-h200")
+    site = replace(d, fleet=replace(d.fleet, slurm="existing"))
+    brought = replace(d.software, requirements=f"vllm==0.19.1\n{gateway.WHEEL}==1.31.3\n")
+    assert not list(gateway.problems(replace(site, software=brought), {}))
+    (problem,) = gateway.problems(replace(site, software=replace(d.software, requirements="vllm==0.19.1\n")), {})
+    assert (problem.level, problem.where) == ("warning", "$.environment")
+    (problem,) = gateway.problems(replace(site, image="x@sha256:1", software=IN_IMAGE), {})
+    assert (problem.level, problem.where) == ("warning", "$.image")
 
 
 def written(d: Deployment, key: str, folder: Path) -> str:
     """The file of the key as the process writes it; nginx is a stand-in that is there."""
-    _, before = gateway.process(d)
+    _, before = gateway.process(d, ("127.0.0.1:18000",))
     (folder / "api-key").write_text(key)
     (folder / "nginx").touch(0o755)
     shell = before.replace(f"{d.fleet.storage.path}/.slipway/{d.stack}", str(folder))
@@ -235,22 +279,8 @@ def test_what_is_no_key(key: str, said: str, tmp_path: Path) -> None:
 
 
 def test_the_key_stands_in_no_argument() -> None:
-    command, _ = gateway.process(shipped("k2-trtllm-tp16"))
-    assert command.argv[0] == "nginx"
+    d = shipped("k2-trtllm-tp16")
+    command, _ = gateway.process(d, ("127.0.0.1:18000",))
+    assert command.argv[:2] == ("python3", "-I")
+    assert command.argv[-2:] == (d.stack, "18000")
     assert not command.secrets
-
-
-def test_nginx_as_a_requirement(tmp_path: Path) -> None:
-    def check(text: str, path: str) -> str:
-        argv = ["/bin/bash", "-c", text.replace(":/usr/sbin:/usr/local/sbin", "")]
-        return subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": path}).stdout.strip()
-
-    requirement = role.program(tls=True)
-    (tmp_path / "grep").symlink_to("/bin/grep")
-    assert check(requirement.check, str(tmp_path)) == "no nginx"
-    (tmp_path / "nginx").write_text("#!/bin/bash\necho 'configure arguments: --with-debug' >&2\n")
-    (tmp_path / "nginx").chmod(0o755)
-    assert check(requirement.check, str(tmp_path)) == "an nginx without TLS"
-    assert check(role.program(tls=False).check, str(tmp_path)) == "ok"
-    (tmp_path / "nginx").write_text("#!/bin/bash\necho 'configure arguments: --with-http_ssl_module' >&2\n")
-    assert check(requirement.check, str(tmp_path)) == "ok"
