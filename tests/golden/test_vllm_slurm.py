@@ -29,7 +29,7 @@ def two_nodes() -> Deployment:
 
 def behind_a_gateway() -> Deployment:
     """Two nodes of the lab, with TLS."""
-    tls = EndpointConfig(asked=True, certificate="/storage/cert.pem", key="/storage/key.pem")
+    tls = EndpointConfig(certificate="/storage/cert.pem", key="/storage/key.pem")
     return replace(shipped("lab-tp2"), endpoint=tls)
 
 
