@@ -113,7 +113,7 @@ def _launch(it: Reading) -> Iterator[str]:
         return
     if it.left_out:
         yield from _wrap(f"left out, since the release refuses them: {', '.join(it.left_out)}", 2)
-    d = it.deployment
+    d = it.deployment.by_hand  # behind a gateway the engine itself has no key
     for name, secret in ENGINES[d.engine].command(d, place(d).ranks[0]).secrets.items():
         yield from _wrap(f"and {name}, the secret {secret}, which is read on the host", 2)
     for name, text in shown.files(it).items():

@@ -153,11 +153,11 @@ def _hybrid_problems(d: Deployment, placement: Placement) -> Iterator[Problem]:
         found = f"true, on {placement.nodes} node{'s' * (placement.nodes > 1)}, data: {d.parallelism.data}"
         found += ", on Ray" * (d.launcher.name == "ray")
         yield refused(where, found, "data above 1 on several nodes, not on Ray", fix="leave the option out")
-    elif not d.gated:
+    elif not d.gated or d.launcher.name == "slurm":
         yield refused(
             where,
             f"true, by the launcher {d.launcher.name}",
-            "a launcher with a gateway",
+            "a launcher with a gateway on each node",
             why="each node answers clients for its own replicas, and nothing would divide requests over the nodes",
             fix="use the launcher systemd, whose processes a SLURM job owns as well, or leave the option out",
         )

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 from hosts.problem import Problem
+from hosts.shell import quote
 from infra import fabric, paths
 from infra.command import Command, Word, at_port
 from infra.deployment import Deployment
 from infra.launchers import container, gateway
 from infra.launchers.owned import OPTIONS, Owned
-from infra.launchers.process import Process, check_artifacts, clear_way, title, typed
+from infra.launchers.process import Process, check_artifacts, check_port, clear_way, title, typed
 from infra.placement import Placement, Rank
 from infra.protocols import Engine, Rendezvous
 
@@ -136,14 +137,17 @@ def _program(d: Deployment, *words: Word) -> tuple[Word, ...]:
 
 
 def _node(d: Deployment, place: Placement, rank: Rank) -> Process:
-    """Ray on one host, with what computes there below it."""
+    """Ray on one host, with what computes there below it; the head makes the cluster's token anew for each run."""
     start = node(d, place, rank)
+    is_head = rank is place.ranks[0]
     process = Process(
         host=rank.host,
         name="ray",
         what=title(d, "Ray"),
         command=replace(start, argv=(*_program(d, "start", rank.host, WAIT_S), *start.argv)),
-        before=check_artifacts(d),
+        before="\n".join(
+            (check_artifacts(d), *([check_port(d.launcher.port or PORT), _new_token(d)] if is_head else []))
+        ),
         reads=(CONF,),
         devices=rank.gpus,
         contained=bool(d.image),
@@ -151,6 +155,12 @@ def _node(d: Deployment, place: Placement, rank: Rank) -> Process:
     if not d.image:
         return process
     return replace(process, command=container.run(d, place, "ray", process.command))
+
+
+def _new_token(d: Deployment) -> str:
+    """Shell that makes the token anew: one that a node sent to a stranger on the head's port opens no later cluster."""
+    token = quote(f"{paths.job_folder(d)}/{TOKEN}")
+    return f"(umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \\n' >{token}.new)\nmv -f -- {token}.new {token}"
 
 
 def _driver(d: Deployment, place: Placement, command: Command, engine: Engine) -> Process:

@@ -85,6 +85,7 @@ class Slurm:
 
     def by_hand(self, d: Deployment, place: Placement, engine: Engine) -> tuple[tuple[str, str], ...]:
         """Each rank's line on its node, or one for all where SLURM starts them as tasks."""
+        d = d.by_hand
         if d.launcher.by_tasks:
             return ((d.fleet.login.name, tasks.by_hand(d, place, engine)),)
         lines = (Command(argv=command.argv, env=d.env).line() for command in self.commands(d, place, engine))

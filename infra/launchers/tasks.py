@@ -76,8 +76,7 @@ def enroot(image: str) -> str:
 
 
 def by_hand(d: Deployment, place: Placement, engine: Engine) -> str:
-    """The line that a person would type on the login host, without a gateway."""
-    d = d.by_hand
+    """The line that a person would type on the login host; `d` is without a gateway."""
     job = (f"--partition={d.launcher.partition}", f"--gres=gpu:{place.gpus_per_node}")
     argv = ("srun", *job, *srun_options(d, place), *engine.command(d, place.ranks[0]).argv)
     return Command(argv=argv, env=d.env).line()

@@ -19,12 +19,11 @@ from infra.placement import place, rendezvous
 from tests.unit.stacks import changed
 
 LOCK, IMAGE, PLAN_ONLY = ("environment", "$.environment"), ("image", "$.image"), ("launcher", "$.launcher.name")
-OPEN = ("endpoint", "$.endpoint")
 EXPECTED: dict[str, set[tuple[str, str]]] = {
     "dgx-h200": {LOCK},
     "eagle3-3node": {IMAGE},
     "h100-k2-vllm-tp16": {LOCK},
-    "h100-k25-sglang-tp16": {LOCK, OPEN},
+    "h100-k25-sglang-tp16": {LOCK},
     "h100-k25-vllm-dp16-ep": {LOCK},
     "h100-k25-vllm-tp16": {LOCK},
     "h100-k25-vllm-tp8-pp2": {LOCK},
@@ -33,7 +32,7 @@ EXPECTED: dict[str, set[tuple[str, str]]] = {
     "k2-ktransformers-legacy": {IMAGE},
     "k2-ktransformers-legacy-amx": {IMAGE},
     "k2-sglang-pd-4p12d": {LOCK},
-    "k2-sglang-tp16": {LOCK, OPEN},
+    "k2-sglang-tp16": {LOCK},
     "k2-trtllm-tp16": {IMAGE},
     "k2-vllm-dp16-ep": {LOCK},
     "k2-vllm-tp16": {LOCK},
@@ -228,7 +227,7 @@ STAGES: list[tuple[str, list[str]]] = [
     ("k2-sglang-pd-4p12d", ["claim", "base", "storage", "containers", "environment", "gateway", *BY_SYSTEMD]),
     ("k2-ktransformers-legacy", ["claim", "base", "storage", "containers", "image", "gateway", *BY_SYSTEMD]),
     ("k25-kt-kernel-ice", ["claim", "launch"]),
-    ("k2-vllm-tp16", ["claim", *CLUSTER, "containers", "environment", *STARTED]),
+    ("k2-vllm-tp16", ["claim", *CLUSTER, "containers", "environment", "gateway", *STARTED]),
 ]
 
 

@@ -19,6 +19,7 @@ from tests.unit.stacks import STACK, changed, parse
 
 DIGESTS = {"munge-key": "ab" * 32}
 SERVING = ["environment", "weights", "launch", "ready"]
+OURS = ["environment", "gateway", "weights", "launch", "ready"]
 
 
 def stages(d: Deployment, **digests: str) -> dict[str, Stage]:
@@ -42,9 +43,9 @@ def d(tmp_path: Path) -> Deployment:
 
 
 def test_stages_in_order(d: Deployment) -> None:
-    assert list(stages(d)) == ["claim", "base", "storage", "munge", "slurm", *SERVING]
+    assert list(stages(d)) == ["claim", "base", "storage", "munge", "slurm", *OURS]
     assert {stage.name for stage in stages(d).values() if stage.keep} == {
-        "base", "storage", "munge", "slurm", "environment", "weights",
+        "base", "storage", "munge", "slurm", "environment", "gateway", "weights",
     }  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def test_what_the_cluster_alone_asks_for_writes_nothing(d: Deployment) -> None:
     assert all(isinstance(r, Requirement) for resources in checks.hosts.values() for r in resources)
     assert {r.key for r in checks.hosts["n1"]} == {
         r.key for r in stages(d)["claim"].hosts["n1"] if isinstance(r, Requirement)
-    }
+    } - {"requirement:nginx-service"}
 
 
 def test_an_unlocked_environment_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -118,14 +119,18 @@ def test_what_is_shared_is_claimed_where_it_lies(d: Deployment) -> None:
 
 
 def test_the_folder_of_the_job_is_the_service_users_alone(d: Deployment) -> None:
-    folder, key, *files, last = stages(d)["launch"].hosts["login"]
+    folder, key, proof_key, *files, last = stages(d)["launch"].hosts["login"]
     assert isinstance(folder, Directory)
     assert (folder.path, folder.mode, folder.owner, folder.purge) == ("/shared/.slipway/test", "0750", "slipway", True)
     assert isinstance(key, SecretFile)
     assert (key.path, key.mode, key.owner, key.digest) == ("/shared/.slipway/test/api-key", "0600", "slipway", "")
     assert isinstance(last, SlurmJob)
     assert (last.user, last.completions) == ("slipway", "/var/log/slurm/completions.log")
-    assert len(files) == 4
+    assert isinstance(proof_key, SecretFile)
+    assert (proof_key.path, proof_key.mode, proof_key.digest) == ("/shared/.slipway/test/proof-key", "0600", "")
+    assert [file.path.rpartition("/")[2] for file in files if isinstance(file, File)] == [
+        "gate.py", "ready.py", "weights.py", "weights.manifest", "nginx.conf", "gateway.sh", "job.sbatch",
+    ]  # fmt: skip
 
 
 def test_the_endpoint_asks_for_the_served_name(d: Deployment) -> None:

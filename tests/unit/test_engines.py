@@ -23,7 +23,7 @@ def test_sglang_over_two_nodes() -> None:
     for rank in (0, 1):
         assert f"{both} {rank} --trust-remote-code --tool-call-parser kimi_k2" in line("k2-sglang-tp16", rank)
     assert line("k2-sglang-tp16").startswith(
-        "python -m sglang.launch_server --model-path /shared/slipway/models/kimi-k2 --host 0.0.0.0 --port 8000 "
+        "python -m sglang.launch_server --model-path /shared/slipway/models/kimi-k2 --host 127.0.0.1 --port 18000 "
     )
 
 

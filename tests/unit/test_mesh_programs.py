@@ -135,15 +135,15 @@ def test_the_line_in_both_spellings(two: mesh.Mesh) -> None:
     four = mpirun.compose(two, "/run/p", 4, ["HF_HOME"], ["serve"])
     assert " ".join(four) == (
         "mpirun -np 4 -H 10.0.0.1:2,10.0.0.2:2 -mca plm_rsh_args -p 2233 -F /run/p/ssh_config -mca plm rsh "
-        "-mca ras ^slurm "
+        "-mca ras ^slurm -mca plm_rsh_no_tree_spawn 1 "
         "-mca oob_tcp_if_include bond0 -mca btl_tcp_if_include bond0 --tag-output --map-by slot --bind-to none "
         "--allow-run-as-root -x HF_HOME -x SLIPWAY_MESH_RUN -x SLIPWAY_STACK serve"
     )
     five = mpirun.compose(two, "/run/p", 5, [], ["serve"])
     assert " ".join(five[5:]) == (
         "--prtemca plm_ssh_args -p 2233 -F /run/p/ssh_config --prtemca plm ssh --prtemca ras ^slurm "
-        "--prtemca prte_if_include bond0 --mca btl_tcp_if_include bond0 --output tag --map-by slot "
-        "--bind-to none --allow-run-as-root -x SLIPWAY_MESH_RUN -x SLIPWAY_STACK serve"
+        "--prtemca plm_ssh_no_tree_spawn 1 --prtemca prte_if_include bond0 --mca btl_tcp_if_include bond0 --output tag "
+        "--map-by slot --bind-to none --allow-run-as-root -x SLIPWAY_MESH_RUN -x SLIPWAY_STACK serve"
     )
     mixed = [two.nodes[0], two.nodes[1]._replace(interface="eth1")]
     assert mpirun.network(mixed) == "10.0.0.0/30"

@@ -1,8 +1,10 @@
 """SLURM's own tasks as MPI ranks: who may have them, what srun is told, and the shell that each rank runs in."""
 
 import os
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from hosts.errors import InputError
 from hosts.problem import Problem
 from hosts.resources.files import File
-from infra import paths, spec
+from infra import spec
 from infra.deployment import Deployment, Parallelism
 from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS, tasks
@@ -56,7 +58,6 @@ def problems(stack: str, launcher: object) -> list[Problem]:
         ("k2-trtllm-tp16", TASKS, "$.image", "use the launcher mpirun, which runs the image by Podman"),
         ("k2-trtllm-tp16", {**TASKS, "mpi": "pmi2"}, "$.launcher.mpi", "one of pmix"),
         ("k2-trtllm-tp16", {"name": "mpirun", "mpi": "pmix"}, "$.launcher", "it has no effect"),
-        ("k2-sglang-tp16", {"name": "slurm", "time": "60"}, "$.endpoint", "use the launcher systemd"),
     ],
 )
 def test_what_is_said_of_a_stack(stack: str, launcher: object, where: str, says: str) -> None:
@@ -79,7 +80,8 @@ def test_a_rank_a_gpu_behind_a_gateway() -> None:
     stages = LAUNCHERS["slurm"].stages(d, placed, ENGINES["trtllm"], digests={})
     names = {r.path.rpartition("/")[2] for s in stages for r in s.hosts["login"] if isinstance(r, File)}
     assert names == {
-        "ready.py", "weights.py", "weights.manifest", "trtllm.yaml", "nginx.conf", "gateway.sh", "job.sbatch",
+        "gate.py", "ready.py", "weights.py", "weights.manifest", "trtllm.yaml", "nginx.conf", "gateway.sh",
+        "job.sbatch",
     }  # fmt: skip
 
 
@@ -145,12 +147,13 @@ def d() -> Iterator[Deployment]:
     """A stack of a name that no other run of the tests has; what ranks of it leave is removed."""
     d = replace(by_tasks(), stack=f"try-{os.getpid()}")
     yield d
-    subprocess.run(["bash", "-c", f"rm -rf {paths.temporary(d)}*"], check=True)
+    for path in folders(d):
+        shutil.rmtree(path)
 
 
-def folder(d: Deployment, job: int) -> Path:
-    """The temporary folder of a job's ranks."""
-    return Path(f"{paths.temporary(d)}{job}")
+def folders(d: Deployment) -> list[Path]:
+    """The temporary folders of the stack on this machine."""
+    return sorted(Path("/tmp").glob(f"slipway.{d.stack}.*"))  # noqa: S108
 
 
 def start(d: Deployment, bin_: Path, engine: str) -> list[subprocess.Popen[str]]:
@@ -159,6 +162,7 @@ def start(d: Deployment, bin_: Path, engine: str) -> list[subprocess.Popen[str]]
     rank = script.partition("<<'SLIPWAY_RANK' &\n")[2].partition("\nSLIPWAY_RANK\n")[0]
     program(bin_ / "trtllm-llmapi-launch", f"#!/bin/bash\n{engine}\n")
     common = {"PATH": f"{bin_}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"}
+    common |= {"SLIPWAY_BEGAN": str(int(time.time())), "SLIPWAY_RUN": str(bin_)}
     return [
         subprocess.Popen(
             ["bash", "-c", rank],
@@ -171,20 +175,22 @@ def start(d: Deployment, bin_: Path, engine: str) -> list[subprocess.Popen[str]]
     ]
 
 
-def test_ranks_share_a_folder_and_the_last_removes_it(d: Deployment, tmp_path: Path) -> None:
-    folder(d, 6).mkdir()
-    both = "until [ -e $TMPDIR/{0}1 ] && [ -e $TMPDIR/{0}2 ]; do sleep 0.05; done"
-    ranks = start(
-        d,
-        tmp_path,
-        f'echo "$SLIPWAY_STACK $TMPDIR $SLURM_PROCID $1"; {both.format("ranks/")}; touch $TMPDIR/$SLURM_PROCID; '
-        f"{both.format('')}; sleep 0.$((SLURM_PROCID * 3))",
-    )
-    said = [process.communicate(timeout=30)[0] for process in ranks]
-    assert said == [f"{d.stack} {folder(d, 7)} {n} trtllm-serve\n" for n in (1, 2)]
+def test_each_rank_has_a_private_folder_and_removes_it(d: Deployment, tmp_path: Path) -> None:
+    """What an earlier job left is removed, and a folder that somebody else made first is in nobody's way."""
+    earlier = Path(f"/tmp/slipway.{d.stack}.earlier")  # noqa: S108
+    earlier.mkdir()
+    os.utime(earlier, (0, 0))
+    foreign = Path(f"/tmp/slipway.{d.stack}.7")  # noqa: S108
+    foreign.mkdir()
+    if os.geteuid() == 0:
+        os.chown(foreign, 65534, 65534)
+    os.utime(foreign, (0, 0))
+    ranks = start(d, tmp_path, 'stat -c "$SLIPWAY_STACK %a $SLURM_PROCID $1" "$TMPDIR"; echo "$TMPDIR"')
+    said = [process.communicate(timeout=30)[0].splitlines() for process in ranks]
+    assert [lines[0] for lines in said] == [f"{d.stack} 700 {n} trtllm-serve" for n in (1, 2)]
+    assert said[0][1] != said[1][1]
     assert [process.returncode for process in ranks] == [0, 0]
-    assert not folder(d, 6).exists()
-    assert not folder(d, 7).exists()
+    assert folders(d) == [foreign] * (os.geteuid() == 0)
 
 
 def test_a_rank_that_dies_is_named_and_one_that_is_told_to_end_is_not(d: Deployment, tmp_path: Path) -> None:
@@ -196,13 +202,4 @@ def test_a_rank_that_dies_is_named_and_one_that_is_told_to_end_is_not(d: Deploym
     first.send_signal(signal.SIGTERM)
     assert first.communicate(timeout=30)[0] == ""
     assert first.returncode == 143
-    assert not folder(d, 7).exists()
-
-
-def test_a_folder_that_somebody_else_made_is_not_used(d: Deployment, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    folder(d, 7).symlink_to(tmp_path / "elsewhere")
-    for process in start(d, tmp_path, "echo started"):
-        said = process.communicate(timeout=30)[0]
-        assert said.startswith(f"slipway: error: {folder(d, 7)} can't be made on ")
-        assert process.returncode == 1
+    assert folders(d) == []

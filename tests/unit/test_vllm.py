@@ -24,16 +24,18 @@ def argv(d: Deployment, rank: int = 0) -> list[str]:
 
 def test_the_baseline_of_the_slurm_document() -> None:
     assert " ".join(argv(shipped("dgx-h200"))) == (
-        "vllm serve /shared/slipway/models/kimi-k2.5 --host 0.0.0.0 --port 8000 "
+        "vllm serve /shared/slipway/models/kimi-k2.5 --uds $SLIPWAY_RUN/engine.sock "
         "--served-model-name moonshotai/Kimi-K2.5 --tensor-parallel-size 8 --mm-encoder-tp-mode data "
         "--tool-call-parser kimi_k2 --reasoning-parser kimi_k2 --enable-auto-tool-choice --trust-remote-code"
     )
 
 
 def test_the_key_is_in_no_argument_and_no_variable_of_the_command() -> None:
-    command = Vllm().command(shipped("lab"), place(shipped("lab")).ranks[0])
+    d = shipped("lab")
+    command = Vllm().command(d.by_hand, place(d).ranks[0])
     assert command.secrets == {"VLLM_API_KEY": "api-key"}
     assert "VLLM_API_KEY" not in command.env
+    assert not Vllm().command(d, place(d).ranks[0]).secrets, "behind its gateway it needs none"
 
 
 def test_two_nodes(tmp_path: Path) -> None:
@@ -75,10 +77,9 @@ def test_with_hybrid_load_balancing_each_node_serves(tmp_path: Path) -> None:
     d = parse(changed("launcher", {"name": "systemd"}, STACK.replace("fleet: ours", "fleet: bare")), tmp_path)
     d = replace(d, parallelism=Parallelism(data=16, expert=True), args=HYBRID)
     head, other = (" ".join(argv(d, n)) for n in (0, 1))
-    assert "--host 127.0.0.1 --port 18000" in head
-    assert "--host 192.0.2.22 --port 18000" in other
-    assert Vllm().servers(d, place(d)) == ("127.0.0.1:18000", "192.0.2.22:18000")
+    assert Vllm().servers(d, place(d)) == ("unix:@RUN@/engine.sock", "192.0.2.22:18000")
     for line in (head, other):
+        assert "--uds $SLIPWAY_RUN/engine.sock" in line
         assert "--headless" not in line
         assert "--data-parallel-size-local 8" in line
         assert "--data-parallel-address 192.0.2.21 --data-parallel-rpc-port 29550 --data-parallel-hybrid-lb" in line
@@ -88,11 +89,11 @@ def test_with_hybrid_load_balancing_each_node_serves(tmp_path: Path) -> None:
     by_hand = [argv(d.by_hand, n) for n in (0, 1)]  # without a gateway a person divides requests
     assert all(" ".join(words).count("--host 0.0.0.0 --port 8000") == 1 for words in by_hand)
     for args in ({}, {"data-parallel-hybrid-lb": False}):
-        assert Vllm().servers(replace(d, args=args), place(d)) == ("127.0.0.1:18000",)
+        assert Vllm().servers(replace(d, args=args), place(d)) == ("unix:@RUN@/engine.sock",)
 
 
 NOT_HYBRID = [
-    ("slurm", Parallelism(data=16), "a launcher with a gateway", "use the launcher systemd"),
+    ("slurm", Parallelism(data=16), "a launcher with a gateway on each node", "use the launcher systemd"),
     ("ray", Parallelism(data=16), "on several nodes, not on Ray", "leave the option out"),
     ("systemd", Parallelism(data=8), "on several nodes", "leave the option out"),
     ("systemd", Parallelism(tensor=8, pipeline=2), "data above 1", "leave the option out"),

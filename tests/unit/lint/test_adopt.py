@@ -22,7 +22,7 @@ def adopted(text: str, engine: str | None = None, release: str | None = None) ->
 
 
 def rendered(d: Deployment) -> str:
-    return ENGINES[d.engine].command(d, place(d).ranks[0]).line()
+    return ENGINES[d.engine].command(d.by_hand, place(d).ranks[0]).line()
 
 
 VLLM = "vllm serve moonshotai/Kimi-K2.5 --served-model-name kimi --trust-remote-code"
