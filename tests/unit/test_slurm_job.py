@@ -1,5 +1,6 @@
 """What the probe of a job says: running, gone by proof, or unknown; never gone for lack of news."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,9 +125,12 @@ def prepared(tmp_path: Path, intent: str, jobs: list[Job]) -> tuple[Slurm, Slurm
     """A cluster with these jobs, and the stack's job whose folder has this intent ("": none)."""
     folder = tmp_path / "job folder"
     folder.mkdir()
+    jobs = copy.deepcopy(jobs)
     if intent:
         (folder / "intent").write_text(f"{intent}\n")
-    slurm = Slurm(tmp_path, *({**job, "folder": job["folder"].replace(FOLDER, str(folder))} for job in jobs))  # type: ignore[typeddict-item]
+    for job in jobs:
+        job["folder"] = job["folder"].replace(FOLDER, str(folder))
+    slurm = Slurm(tmp_path, *jobs)
     return slurm, replace(JOB, folder=str(folder), user="", completions="")
 
 
