@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from math import ceil
 
 from hosts.fleet import Fleet, Host
 from hosts.resources.claim import Claim
@@ -13,6 +14,7 @@ from infra.deployment import Deployment
 from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS, unbuilt
 from infra.placement import place
+from infra.sizes import gib
 from roles import requirements
 from roles.base import bare, base
 from roles.containers import built, containers, image, podman
@@ -144,9 +146,13 @@ def _required(host: Host, d: Deployment) -> tuple[Requirement, ...]:
             partition=d.launcher.partition,
             nodes=placement.nodes,
             gpus_per_node=placement.gpus_per_node,
+            memory_mib=ceil(gib(d.launcher.mem, d.launcher.name) * 1024),
+            cpus=d.launcher.cpus,
             account=d.launcher.account,
             qos=d.launcher.qos,
             time=d.launcher.time,
+            constraint=d.launcher.constraint,
+            nodelist=placement.hosts,
             by_tasks=d.launcher.by_tasks,
             image=bool(d.image),
         )

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from hosts.fleet import Fleet, Host
@@ -193,7 +194,7 @@ def problems(
             fix=f"{more}, or {_smaller(parallelism, len(able) * per_node, per_node, roles)}",
         )
         return
-    yield from _sizes(launcher, able)
+    yield from _sizes(launcher, able, nodes)
 
 
 def _gpu_problems(launcher: LauncherConfig, largest: int) -> Iterator[Problem]:
@@ -221,21 +222,23 @@ def _smaller(parallelism: Parallelism, gpus: int, per_node: int, roles: Sequence
     return f"a parallelism of at most {gpus} GPUs"
 
 
-def _sizes(launcher: LauncherConfig, able: Sequence[Host]) -> Iterator[Problem]:
-    """What is asked of each node, and none of those that declare how much they have, has."""
+def _sizes(launcher: LauncherConfig, able: Sequence[Host], nodes: int) -> Iterator[Problem]:
+    """More of each node than as many as the job takes have, of those that declare how much they have."""
     if launcher.name not in _SCHEDULED:
         return
     for key, asked, unit, has in (
-        ("cpus", float(launcher.cpus), "CPUs", [float(host.cpus) for host in able if host.cpus]),
-        ("mem", gib(launcher.mem, launcher.name), "GiB", [host.memory_mib / 1024 for host in able if host.memory_mib]),
+        ("cpus", float(launcher.cpus), "CPUs", [float(host.cpus or inf) for host in able]),
+        ("mem", gib(launcher.mem, launcher.name), "GiB", [host.memory_mib / 1024 or inf for host in able]),
     ):
-        if has and asked > max(has):
+        most = sorted(has, reverse=True)[nodes - 1]
+        if asked > most:
+            having = "one of {} has" if nodes == 1 else f"each of {nodes} of {{}} has"
             yield _problem(
                 f"$.launcher.{key}",
                 f"{asked:.0f} {unit}",
-                f"at most {int(max(has))} {unit}, the most that one of {', '.join(host.name for host in able)} has",
+                f"at most {int(most)} {unit}, the most that {having.format(', '.join(host.name for host in able))}",
                 why="no node could take it: it would wait for ever, or be refused",
-                fix=f"{key}: {_written(key, max(has), launcher.name)}",
+                fix=f"{key}: {_written(key, most, launcher.name)}",
             )
 
 

@@ -105,6 +105,9 @@ class StageProvider:
             raise Blocked([f"{why}; first run: invoke teardown -s {new['stack']}, with the fleet's file as it was"])
         gone = wire.without(wire.stage_of(old), new["hosts"])
         gone = wire.claims_only(gone) if gone.keep else gone
+        needs = wire.requirements_only(wire.stage_of(new))
+        if gone.hosts and needs.hosts:  # what comes instead of it may be refused
+            self._run(urn, needs, new)
         here = {host: resources for host, resources in gone.hosts.items() if host in new["hosts"]}
         if here:
             self._run(urn, replace(gone, hosts=here), old, absent=True)

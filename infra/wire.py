@@ -117,6 +117,12 @@ def without(stage: Stage, kept: Mapping[str, Plain]) -> Stage:
     return Stage(name=stage.name, hosts={h: r for h, r in left.items() if r}, keep=stage.keep, lock=stage.lock)
 
 
+def requirements_only(stage: Stage) -> Stage:
+    """The stage's requirements: all that must hold before anything of it is written or taken away."""
+    left = {host: tuple(r for r in resources if r.kind == "Requirement") for host, resources in stage.hosts.items()}
+    return Stage(name=stage.name, hosts={h: r for h, r in left.items() if r}, keep=stage.keep, lock=stage.lock)
+
+
 def claims_only(stage: Stage) -> Stage:
     """The stage's claims: all that deleting a kept stage takes away."""
     left = {host: tuple(r for r in resources if r.kind == "Claim") for host, resources in stage.hosts.items()}

@@ -3,6 +3,8 @@
 Each check is a template of `templates/checks`: shell that changes nothing and prints `ok` or one line of what it found.
 """
 
+from collections.abc import Sequence
+
 from hosts.fleet import Fleet, Gpus, Host
 from hosts.resources.files import owned_marker
 from hosts.resources.system import Requirement
@@ -153,20 +155,35 @@ def site(
     partition: str,
     nodes: int = 1,
     gpus_per_node: int = 0,
+    memory_mib: int = 0,
+    cpus: int = 0,
     account: str = "",
     qos: str = "",
     time: str = "",
+    constraint: str = "",
+    nodelist: Sequence[str] = (),
     by_tasks: bool = False,
     image: bool = False,
 ) -> tuple[Requirement, ...]:
     """Of a SLURM that is somebody else's, asked on its login host: the partition, its GPUs, and the right to submit.
 
-    Where SLURM starts the ranks of an MPI job itself (`by_tasks`), it must have PMIx, and Pyxis where they come in an
-    `image`; whether enroot hands PMIx on into its containers only a job sees.
+    `memory_mib` and `cpus` are those of a node, 0 for whatever it has; they are compared with what SLURM has for its
+    nodes, which may be less than what the machines report. Where SLURM starts the ranks of an MPI job itself
+    (`by_tasks`), it must have PMIx, and Pyxis where they come in an `image`; whether enroot hands PMIx on into its
+    containers only a job sees.
     """
-    options = {"partition": partition, "account": account, "qos": qos, "time": time, "nodes": str(nodes)}
-    if gpus_per_node:
-        options["gpus-per-node"] = str(gpus_per_node)
+    options = {
+        "partition": partition,
+        "account": account,
+        "qos": qos,
+        "time": time,
+        "constraint": constraint,
+        "nodelist": ",".join(nodelist),
+        "nodes": str(nodes),
+        "gpus-per-node": str(gpus_per_node or ""),
+        "mem": f"{memory_mib}M" if memory_mib else "",
+        "cpus-per-task": str(cpus or ""),
+    }
     words = [f"--{name}={value}" for name, value in options.items() if value]
     return (
         _require(
@@ -177,16 +194,20 @@ def site(
         ),
         _require(
             "partition-gpus",
-            f"{nodes} nodes with {gpus_per_node} GPUs each in {partition}, not down or drained",
-            "see `sinfo -N -o '%n %G %T %E'`; ask the site's staff, or change launcher.partition or parallelism",
+            f"{nodes} nodes with {_each(gpus_per_node, memory_mib, cpus)} each in {partition}, not down or drained",
+            "see `sinfo -N -o '%n %G %m %c %T %E'`; ask the site's staff, or change launcher.partition, mem, cpus or "
+            "parallelism",
             partition=partition,
             nodes=nodes,
             gpus=gpus_per_node,
+            memory_mib=memory_mib,
+            cpus=cpus,
         ),
         _require(
             "submit",
             "a job of this size is accepted",
-            "set launcher.account, qos, partition or time in the stack file to what the site gives you",
+            "set launcher.account, qos, partition, time, constraint, nodelist, mem or cpus in the stack file to what "
+            "the site gives you",
             words=words,
         ),
         *(_ranks(image=image) if by_tasks else ()),
@@ -206,6 +227,12 @@ def _ranks(*, image: bool) -> tuple[Requirement, ...]:
         "ask the site's staff for enroot and Pyxis, or use slipway:environment instead of slipway:image",
     )
     return (pmix, pyxis) if image else (pmix,)
+
+
+def _each(gpus: int, memory_mib: int, cpus: int) -> str:
+    """What a job takes of a node, in words."""
+    parts = (f"{gpus} GPUs", f"{memory_mib} MiB" if memory_mib else "", f"{cpus} CPUs" if cpus else "")
+    return ", ".join(filter(None, parts))
 
 
 def _named(gpus: Gpus) -> str:

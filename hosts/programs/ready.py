@@ -1,7 +1,8 @@
 """Asks a served model for a token, and waits for one while it tells the phase; runs on the login host.
 
-probe|wait SERVED TIMEOUT_S
-    SERVED is the JSON of a `Served`; `probe` prints `ready URL JOB [FABRIC]`, `not ready: WHY` or `unknown: WHY`
+probe|wait SERVED TIMEOUT_S QUEUE
+    SERVED is the JSON of a `Served`, QUEUE shell that prints the stack's jobs; `probe` prints `ready URL JOB [FABRIC]`,
+    `not ready: WHY` or `unknown: WHY`
 self SERVED TIMEOUT_S
     inside the job: asks the server (on loopback, where SERVED names no address) and writes FOLDER/ready.json
 
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 
 PROGRESS = "\x1f"
 POLL_S = 1.0
+QUEUED_POLL_S, QUEUED_POLL_GROWTH = 30.0, 1.5
+"""The longest delay between two looks at a queued job, and by which factor it grows from POLL_S to that."""
+SHOW_S = 10.0
 PROBE_TIMEOUT_S, WAIT_TIMEOUT_S = 20, 60
 NODE_PATIENCE_S = 60
 RESTART_S = 8
 """A unit that ended this long ago is not coming back: systemd starts it once more after three seconds."""
-SLURM_PATH = "/opt/slurm/bin:/usr/local/slurm/bin"
 LOG_TAIL_BYTES = 4 << 20
 LOG_HEAD_BYTES = 8 << 20
 """Where engines have opened all their communicators: before they load weights."""
@@ -83,7 +86,8 @@ class Served(NamedTuple):
     `address` is where it is asked ("": the node that its job's script runs on), `certificate` what it must show ("":
     plain HTTP). `units` are its processes, `HOST/NAME`, where systemd owns them and no SLURM job. `fabric` is
     `HOST=HCA,HCA` of each node whose NCCL must speak InfiniBand or RoCE: by these HCAs, or by any where none is named;
-    HOST is "" where a scheduler chose it.
+    HOST is "" where a scheduler chose it. `queue` is the shell of `hosts.resources.slurm_job.queue`, which prints the
+    jobs that are this stack's, and no other's.
     """
 
     stack: str
@@ -95,6 +99,7 @@ class Served(NamedTuple):
     certificate: str = ""
     units: Sequence[str] = ()
     fabric: Sequence[str] = ()
+    queue: str = ""
 
     def url(self, node: str) -> str:
         """Where it is asked, its job's script on `node`."""
@@ -130,18 +135,15 @@ def ask(url: str, served: Served, timeout_s: float) -> int:
     return tokens
 
 
-def jobs(stack: str) -> list[Job]:
+def jobs(served: Served) -> list[Job]:
     """The stack's jobs, live ones first and then newest first. Raises OSError where squeue fails."""
-    command = ["squeue", "--noheader", "--states=all", f"--name=slipway-{stack}", "--format=%i|%T|%B|%r|%k"]
-    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:{SLURM_PATH}"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(["bash", "-c", served.queue], capture_output=True, text=True, timeout=30, check=False)
+    rows = [line.partition(" ")[2].split("|", 9) for line in done.stdout.splitlines() if line.startswith("job ")]
     if done.returncode != 0:
-        raise OSError(f"squeue failed: {done.stderr.strip()}")
-    rows = [line.split("|", 4) for line in done.stdout.splitlines()]
-    ours = [Job(*row[:4]) for row in rows if len(row) == 5 and f"slipway={stack}," in row[4]]
+        raise OSError(f"squeue {' '.join((done.stdout + done.stderr).split())[:SCREEN_CHARACTERS] or 'failed'}")
     return sorted(
-        ours,
-        key=lambda job: (job.state in ("RUNNING", "PENDING", "CONFIGURING"), int(re.sub(r"\D.*", "", job.id) or 0)),
+        (Job(id=row[0], state=row[1], node=row[2], reason=row[9]) for row in rows if len(row) == 10),
+        key=lambda job: (job.state in ("RUNNING", "PENDING", "CONFIGURING"), int(job.id)),
         reverse=True,
     )
 
@@ -308,7 +310,9 @@ def with_fabric(served: Served, text: str, job: str) -> tuple[str, str, str]:
 
 
 def look(served: Served, timeout_s: float) -> tuple[str, str, str]:
-    """(verdict, text, job): verdict is ready, unfit, waiting, dead or none. Raises OSError or TimeoutExpired by squeue.
+    """(verdict, text, job): verdict is ready, unfit, waiting, queued, dead or none.
+
+    Raises OSError or TimeoutExpired where squeue does.
 
     One that is unfit gives tokens, by another transport between its nodes than the declared one.
     """
@@ -318,23 +322,27 @@ def look(served: Served, timeout_s: float) -> tuple[str, str, str]:
 
 def look_at_job(served: Served, timeout_s: float) -> tuple[str, str, str]:
     """What `look` says, of a SLURM job."""
-    found = jobs(served.stack)
+    found = jobs(served)
     if not found:
         return "none", "no job of this stack is in the queue", ""
     job = found[0]
     if job.state in ("PENDING", "CONFIGURING"):
-        return "waiting", f"job {job.id} is queued: {job.reason}", job.id
+        return "queued", f"job {job.id} is queued: {job.reason}", job.id
     if job.state not in ("RUNNING", "SUSPENDED"):
         return "dead", f"job {job.id} is {job.state}", job.id
     url = served.url(job.node)
+    # the job's own word comes first, in a folder that is its user's alone: before it nothing is asked over the network
+    if not self_reported(served.folder, job.id):
+        return "waiting", f"job {job.id} on {job.node}: {phase_of(log_of(served.folder, job.id))}", job.id
     try:
         ask(url, served, timeout_s)
     except NO_TOKEN as error:
-        refused = isinstance(getattr(error, "reason", None) or error, ConnectionRefusedError)
+        if isinstance(error, ValueError):
+            return "waiting", f"job {job.id} on {job.node} answers {error}", job.id
         # the fabric may be closed to the login host; then what the job asked itself counts
-        if refused or not isinstance(error, OSError) or not self_reported(served.folder, job.id):
-            if isinstance(error, ValueError):
-                return "waiting", f"job {job.id} on {job.node} answers {error}", job.id
+        if isinstance(getattr(error, "reason", None) or error, ConnectionRefusedError) or not isinstance(
+            error, OSError
+        ):
             return "waiting", f"job {job.id} on {job.node}: {phase_of(log_of(served.folder, job.id))}", job.id
     return "ready", f"{url} {job.id}", job.id
 
@@ -351,7 +359,8 @@ def probe(served: Served, _timeout_s: float) -> None:
     elif verdict == "unfit":
         print(f"not ready: {text.splitlines()[1].strip()}")
     else:
-        print(f"not ready: {'its job is dead' if verdict in ('dead', 'none') else 'starting'}")
+        why = {"dead": "its job is dead", "none": "it has no job in the queue"}
+        print(f"not ready: {why.get(verdict, 'starting')}")
 
 
 def where(text: str) -> str:
@@ -362,10 +371,21 @@ def where(text: str) -> str:
     return " by ".join((url, *fabric))
 
 
+def show(text: str, began: float, shown: tuple[str, float], until: float) -> tuple[str, float]:
+    """Sleeps, and prints a text that is new at once and any again after SHOW_S; what was printed last, and when."""
+    while (now := time.monotonic()) < until:
+        if text != shown[0] or now - shown[1] >= SHOW_S:
+            print(f"{PROGRESS}{text} ({now - began:.0f} s)", flush=True)
+            shown = (text, now)
+        time.sleep(min(shown[1] + SHOW_S, until) - now)
+    return shown
+
+
 def wait(served: Served, timeout_s: float) -> None:
     """Returns with the first token; exits with the cause where the job dies, or `timeout_s` after it began to run."""
     began = running_since = time.monotonic()
-    shown, shown_at = "", 0.0
+    shown = ("", 0.0)
+    delay_s, queued = POLL_S, False
     missing_since: float | None = None
     while True:
         now = time.monotonic()
@@ -385,15 +405,15 @@ def wait(served: Served, timeout_s: float) -> None:
         missing_since = (missing_since or now) if verdict in ("none", "unknown") else None
         if missing_since and now - missing_since > NODE_PATIENCE_S:
             sys.exit(f"{text}, for {NODE_PATIENCE_S} s")
-        if "queued" in text:
+        if queued or verdict == "queued":
             running_since = now
         if now - running_since > timeout_s:
             what = f"no token {timeout_s:.0f} s after the job started: {text}"
             sys.exit("\n".join([what, *cause_of(log_of(served.folder, job))]))
-        if text != shown or now - shown_at > 10:
-            print(f"{PROGRESS}{text} ({now - began:.0f} s)", flush=True)
-            shown, shown_at = text, now
-        time.sleep(POLL_S)
+        shown = show(text, began, shown, now + delay_s)
+        queued = verdict == "queued"
+        # a job may be queued for days, and each look is work for the controller of a whole site
+        delay_s = min(delay_s * QUEUED_POLL_GROWTH, QUEUED_POLL_S) if queued else POLL_S
 
 
 def ask_self(served: Served, timeout_s: float) -> None:
@@ -413,4 +433,5 @@ def ask_self(served: Served, timeout_s: float) -> None:
 
 if __name__ == "__main__":
     modes = {"probe": probe, "wait": wait, "self": ask_self}
-    modes[sys.argv[1]](Served(**json.loads(sys.argv[2])), float(sys.argv[3]))
+    served = Served(**json.loads(sys.argv[2]), queue="".join(sys.argv[4:]))
+    modes[sys.argv[1]](served, float(sys.argv[3]))

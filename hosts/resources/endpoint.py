@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 from hosts.errors import Unknown
 from hosts.resources.programs import run
+from hosts.resources.slurm_job import queue
 from hosts.state import Base
 
 
@@ -16,7 +17,7 @@ class Endpoint(Base):
 
     `state` is `ready`, or why not. `timeout_s` bounds the wait after the job has started to run, not its time in the
     queue. `address` ("": that of the job's node), `certificate`, `units` and `fabric` (NCCL's transport, which must be
-    the declared one) are those of `hosts/programs/ready.py`.
+    the declared one) are those of `hosts/programs/ready.py`. `user` ("": ourselves) is whose the job is.
     """
 
     kind: ClassVar[str] = "Endpoint"
@@ -26,6 +27,7 @@ class Endpoint(Base):
     port: str
     model: str
     api_key_file: str
+    user: str = ""
     address: str = ""
     certificate: str = ""
     units: tuple[str, ...] = ()
@@ -40,7 +42,8 @@ class Endpoint(Base):
         return f"endpoint:{self.stack}"
 
     def _run(self, mode: str) -> str:
-        return run("ready", mode, self.served, self.timeout_s)
+        queued = "" if self.units else f"{queue(self.stack, self.folder, self.user)}\nour_jobs"
+        return run("ready", mode, self.served, self.timeout_s, queued)
 
     @property
     def served(self) -> str:

@@ -94,7 +94,9 @@ class Owned(ABC):
             prepare = Stage(name="prepare", hosts={login: (*in_folder, units.helper(d))})
             started = units.resources(d, made.processes, made.files, made.marks)
             return prepare, Stage(name="launch", hosts=started), ready
-        return Stage(name="launch", hosts={login: (*in_folder, job.resource(d, made.files))}), ready
+        submitted = job.resource(d, made.files)
+        accepted = submitted.accepted(made.files[job.SCRIPT])
+        return Stage(name="launch", hosts={login: (accepted, *in_folder, submitted)}), ready
 
     def _in_folder(self, d: Deployment, files: Mapping[str, str]) -> Iterator[Resource]:
         folder, user, group = paths.job_folder(d), paths.run_user(d.fleet), paths.run_group(d.fleet)

@@ -120,7 +120,16 @@ class Slurm:
         key = digests.get(API_KEY, "")
         manifest = artifacts.manifest(d)
         mark = self._mark(d, place, engine, key)
+        made = self._made(d, place, engine, mark)
+        job = SlurmJob(
+            stack=d.stack,
+            folder=folder,
+            fingerprint=mark,
+            user=user,
+            completions=COMPLETIONS if d.fleet.slurm == "ours" else "",
+        )
         launch: tuple[Resource, ...] = (
+            job.accepted(made["job.sbatch"]),
             Directory(path=folder, mode="0750", owner=user, group=user, purge=True),
             SecretFile(path=paths.api_key(d), secret=API_KEY, digest=key, mode="0600", owner=user, group=user),
             *(
@@ -136,17 +145,8 @@ class Slurm:
             File(path=f"{folder}/ready.py", content=program("ready"), owner=user, group=user),
             File(path=f"{folder}/weights.py", content=program("weights"), owner=user, group=user),
             File(path=f"{folder}/weights.manifest", content=manifest, owner=user, group=user),
-            *(
-                File(path=f"{folder}/{name}", content=text, owner=user, group=user)
-                for name, text in self._made(d, place, engine, mark).items()
-            ),
-            SlurmJob(
-                stack=d.stack,
-                folder=folder,
-                fingerprint=mark,
-                user=user,
-                completions=COMPLETIONS if d.fleet.slurm == "ours" else "",
-            ),
+            *(File(path=f"{folder}/{name}", content=text, owner=user, group=user) for name, text in made.items()),
+            job,
         )
         login, ready = d.fleet.login.name, replace(self.endpoint(d, place, engine), fingerprint=mark)
         return Stage(name="launch", hosts={login: launch}), Stage(name="ready", hosts={login: (ready,)}, lock=False)
@@ -160,6 +160,7 @@ def endpoint(d: Deployment) -> Endpoint:
         port=str(d.port),
         model=d.served_name,
         api_key_file=paths.api_key(d),
+        user=paths.service_user(d.fleet),
         address=d.endpoint.address,
         certificate=gateway.pinned(d) if d.endpoint.certificate else "",
     )

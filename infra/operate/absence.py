@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hosts.connection import Connect
 from hosts.errors import LeftBehind, SlipwayError, Truncated
 from hosts.fleet import Fleet
-from hosts.resources.slurm_job import PATH
+from hosts.resources.slurm_job import queue
 from hosts.shell import parse_frames, probe_script, quote
 from infra import paths
 
@@ -92,10 +92,11 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
     }
     if login:
         looks["jobs"] = (
-            f"{PATH}\ncommand -v squeue >/dev/null || exit 0\n"
-            f"listed=$(squeue --noheader --name={quote(f'slipway-{stack}')} --format='job %i %T on %N %k' 2>&1) || "
-            '{ echo "the queue can\'t be asked: $listed"; exit 0; }\n'
-            f"printf '%s\\n' \"$listed\" | grep -F 'slipway={stack},'; true"
+            f"{queue(stack, f'{folder}/{stack}', paths.service_user(fleet))}\n"
+            "command -v squeue >/dev/null || exit 0\n"
+            'listed=$(our_jobs live) || { echo "the queue can\'t be read: ${listed#failed }" | head -n 1; exit 0; }\n'
+            'while IFS=\'|\' read -r job state node rest; do [ -z "$job" ] || echo "$job $state on $node"; '
+            'done <<<"$listed"'
         )
         looks["job folder, key and logs"] = f"ls -d {quote(f'{folder}/{stack}')} 2>/dev/null; true"
     if claims:

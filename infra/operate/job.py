@@ -1,4 +1,4 @@
-"""A stack's SLURM jobs as the login host tells: the live one, its node, its log, and what each has cost."""
+"""A stack's SLURM jobs as the login host shows them: the live one, its node, what each has cost, and look-alikes."""
 
 import re
 from collections.abc import Callable
@@ -8,14 +8,19 @@ from datetime import datetime
 from hosts.connection import Connect
 from hosts.errors import Failed
 from hosts.fleet import Fleet
-from hosts.resources.slurm_job import PATH
+from hosts.resources.slurm_job import foreign, queue
 from hosts.shell import parse_frames, probe_script, quote
+from infra import paths
+from infra.deployment import Deployment
 from roles.slurm import COMPLETIONS
+
+CONTRADICTORY = "with two records that differ"
+"""The state of a job in place of SLURM's, where the completion log has no one answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job: `gpus` in all, `seconds` it has run, `ends_at` as SLURM prints it ("" where it does not run)."""
+    """One job: `gpus` in all, `seconds` it has run; `limit` and `ends_at` as SLURM prints them, "" for none."""
 
     id: str
     state: str
@@ -23,6 +28,7 @@ class Job:
     reason: str = ""
     gpus: int = 0
     seconds: float = 0.0
+    limit: str = ""
     ends_at: str = ""
     fingerprint: str = ""
 
@@ -41,22 +47,34 @@ def ask_host(host: str, connect: Connect, *probes: str) -> list[str]:
     return [frames[str(n)].out for n in range(len(probes))]
 
 
-def live_probe(stack: str) -> str:
-    """Shell that prints the stack's jobs that have not ended."""
-    name = quote(f"slipway-{stack}")
-    return f"{PATH}\nsqueue --noheader --name={name} --format='%i|%T|%B|%r|%b|%D|%M|%e|%k' 2>&1 || echo failed"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """A job with the name of the stack's jobs that is none of them: another user's, or ours of another folder."""
+
+    id: str
+    user: str
+
+    def __str__(self) -> str:
+        return f"job {self.id} of {self.user} has this stack's name; it is not this stack's job, and not counted"
 
 
-def parse_live(out: str, stack: str) -> list[Job]:
+def live_probe(d: Deployment) -> str:
+    """Shell that prints the stack's jobs that have not ended, and those that have its name only."""
+    of_stack = queue(d.stack, paths.job_folder(d), paths.service_user(d.fleet))
+    return f"{of_stack}\nour_jobs live && {foreign(d.stack)}"
+
+
+def parse_live(out: str) -> list[Job]:
     """The jobs that `live_probe` printed. Raises Failed where squeue failed: an unknown queue is no empty one."""
     jobs = []
     for line in out.splitlines():
-        if line == "failed":
-            raise Failed(f"squeue failed on the login host: {out.splitlines()[0]}")
-        fields = line.split("|", 8)
-        if len(fields) != 9 or f"slipway={stack}," not in fields[8]:
+        word, _, row = line.partition(" ")
+        if word == "failed":
+            raise Failed(f"squeue failed on the login host: {row}")
+        fields = row.split("|", 9)
+        if word != "job" or len(fields) != 10:
             continue
-        number, state, node, reason, gres, count, elapsed, end, comment = fields
+        number, state, node, gres, nodes, elapsed, limit, end, fingerprint, reason = fields
         running = state in ("RUNNING", "COMPLETING", "SUSPENDED")
         jobs.append(
             Job(
@@ -64,51 +82,74 @@ def parse_live(out: str, stack: str) -> list[Job]:
                 state=state,
                 node=node if running else "",
                 reason=reason,
-                gpus=gpus_of(gres) * int(count or 0),
+                gpus=gpus_of(gres) * int(nodes if nodes.isdecimal() else 0),
                 seconds=seconds_of(elapsed),
+                limit=limit,
                 ends_at=end if running and end not in ("N/A", "NONE") else "",
-                fingerprint=comment.partition(",fingerprint=")[2].partition(",")[0],
+                fingerprint=fingerprint,
             )
         )
     return jobs
 
 
-def ended_probe(stack: str, claim: str) -> str:
+def parse_foreign(out: str) -> list[Foreign]:
+    """The jobs that `live_probe` printed and that are not the stack's."""
+    ours = {job.id for job in parse_live(out)}
+    found = (
+        re.fullmatch(r"foreign ([0-9][0-9_+]*)(?:_\[.*\])? ([\w.@$+\\-]{1,64})", line) for line in out.splitlines()
+    )
+    return [Foreign(id=it[1], user=it[2]) for it in found if it and it[1] not in ours]
+
+
+def ended_probe(d: Deployment) -> str:
     """Shell that prints the stack's ended jobs from accounting, or from the completion log of a cluster of ours.
 
-    `claim` is the stack's claim on the fleet: what it has used is counted from then on, not from an earlier life of
-    the same name. Where there is none, all that is on record is printed.
+    What the stack has used is counted from its claim on the fleet on, not from an earlier life of the same name. Its
+    jobs are the one that the intent has recorded, and those whose logs are in the job folder: into the completion log
+    SLURM also writes the names of other users' jobs, newlines included.
     """
-    name, claim = quote(f"slipway-{stack}"), quote(claim)
-    return (
-        f'{PATH}\nsince=$([ ! -e {claim} ] || date -d "@$(stat -c %Y -- {claim})" +%FT%T); echo "since $since"\n'
-        f"grep -hs -- {quote(f' Name=slipway-{stack} ')} {COMPLETIONS} {COMPLETIONS}.* || "
-        f'sacct -n -X -P -S "${{since:-2000-01-01}}" --name={name} -o JobID,State,ElapsedRaw,AllocTRES 2>/dev/null'
-        "\ntrue"
-    )
+    folder, claim = paths.job_folder(d), quote(paths.fleet_claim(d))
+    of_stack = queue(d.stack, folder, paths.service_user(d.fleet))
+    record = f"^JobId=[0-9]+ UserId=[^ =]*[(]$uid[)] GroupId=[^=]* Name=slipway-{d.stack} JobState="
+    return f"""{of_stack}
+[ -n "$uid" ] || exit 0
+since=$([ ! -e {claim} ] || date -d "@$(stat -c %Y -- {claim})" +%FT%T); echo "since $since"
+echo "ours $id $(cd {quote(folder)} 2>/dev/null && ls | sed -n 's/^job-\\([0-9]*\\)[.]out$/\\1/p' | tr '\\n' ' ')"
+grep -hsE -- "{record}" {COMPLETIONS} {COMPLETIONS}.* ||
+  sacct -n -X -P -S "${{since:-2000-01-01}}" --user="$uid" --name=slipway-{d.stack} \\
+    -o JobID,State,ElapsedRaw,AllocTRES 2>/dev/null
+true"""
 
 
 def parse_ended(out: str) -> list[Job]:
-    """The jobs that `ended_probe` printed, each once, less those that ended before the stack was claimed."""
+    """The jobs that `ended_probe` printed, each once, less those that ended before the stack was claimed.
+
+    A job with two records that differ has no known cost: one of them was written by somebody else.
+    """
     jobs: dict[str, Job] = {}
-    since = ""
+    since, ours = "", frozenset[str]()
     for line in out.splitlines():
         if line.startswith("since "):
             since = line.removeprefix("since ")
+        elif line.startswith("ours "):
+            ours = frozenset(line.split()[1:])
         elif line.startswith("JobId="):
             fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
-            if fields.get("EndTime", "~") < since:  # both in the login host's own time
+            if fields["JobId"] not in ours or fields.get("EndTime", "~") < since:  # both in the login host's own time
                 continue
-            jobs[fields["JobId"]] = Job(
+            job = Job(
                 id=fields["JobId"],
                 state=fields.get("JobState", ""),
                 node=fields.get("NodeList", ""),
                 gpus=gpus_of(fields.get("Gres", "") + "," + fields.get("Tres", "")),
                 seconds=_between(fields.get("StartTime", ""), fields.get("EndTime", "")),
             )
+            jobs[job.id] = job if jobs.get(job.id, job) == job else Job(id=job.id, state=CONTRADICTORY)
         elif line.count("|") == 3:
             number, state, elapsed, tres = line.split("|")
-            jobs[number] = Job(id=number, state=state, gpus=gpus_of(tres), seconds=float(elapsed or 0))
+            if number in ours:
+                seconds = float(elapsed if elapsed.isdecimal() else 0)
+                jobs[number] = Job(id=number, state=state, gpus=gpus_of(tres), seconds=seconds)
     return list(jobs.values())
 
 

@@ -9,7 +9,7 @@ from hosts.problem import Problem
 from hosts.resources.slurm_job import PATH
 from hosts.shell import quote
 from infra.deployment import Deployment
-from infra.operate.job import ask, seconds_of
+from infra.operate.job import Job, ask, live_probe, parse_live, seconds_of
 
 MINUTES = {"m": 1, "h": 60, "d": 1440}
 
@@ -35,27 +35,24 @@ def shorten(d: Deployment, connect: Connect, minutes: int) -> str:
 
     A user may always shorten a job of his own; only an operator may lengthen one. Raises Failed where SLURM refuses.
     """
-    job, elapsed, limit = _job(d, connect)
-    wanted = ceil(seconds_of(elapsed) / 60) + minutes
-    if seconds_of(limit) and seconds_of(limit) <= wanted * 60:
-        return f"job {job} ends by its own limit of {limit} before that; --ttl changed nothing"
-    out = ask(d.fleet, connect, f"{PATH}\nscontrol update jobid={quote(job)} TimeLimit={wanted} 2>&1 && echo done")[
-        0
-    ].split()
+    job = _job(d, connect)
+    wanted = ceil(job.seconds / 60) + minutes
+    if 0 < seconds_of(job.limit) <= wanted * 60:
+        return f"job {job.id} ends by its own limit of {job.limit} before that; --ttl changed nothing"
+    update = f"{PATH}\nscontrol update jobid={quote(job.id)} TimeLimit={wanted} 2>&1 && echo done"
+    out = ask(d.fleet, connect, update)[0].split()
     if out[-1:] != ["done"]:
         said = " ".join(out)
-        raise Failed(f"the model is served, but job {job} could not be told to end in {minutes} minutes: {said}")
+        raise Failed(f"the model is served, but job {job.id} could not be told to end in {minutes} minutes: {said}")
     return (
-        f"job {job} ends {minutes} minutes from now; a job that a later `pulumi up` submits has the stack file's limit"
+        f"job {job.id} ends {minutes} minutes from now; "
+        "a job that a later `pulumi up` submits has the stack file's limit"
     )
 
 
-def _job(d: Deployment, connect: Connect) -> tuple[str, str, str]:
-    """(id, time it has run, time limit) of the stack's live job, times as SLURM prints them."""
-    name = quote(f"slipway-{d.stack}")
-    listed = f"{PATH}\nsqueue --noheader --name={name} --states=RUNNING,PENDING,CONFIGURING --format='%i|%M|%l|%k' 2>&1"
-    for line in ask(d.fleet, connect, listed)[0].splitlines():
-        job, elapsed, limit, comment = [*line.split("|", 3), "", "", ""][:4]
-        if f"slipway={d.stack}," in comment:
-            return job, elapsed, limit
+def _job(d: Deployment, connect: Connect) -> Job:
+    """The stack's live job. Raises Failed where there is none."""
+    for job in parse_live(ask(d.fleet, connect, live_probe(d))[0]):
+        if job.state in ("RUNNING", "PENDING", "CONFIGURING"):
+            return job
     raise Failed(f"{d.stack} has no live job whose time could be limited; `invoke status -s {d.stack}`")

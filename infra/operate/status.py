@@ -11,7 +11,17 @@ from infra import paths
 from infra.deployment import Deployment
 from infra.engines import ENGINES
 from infra.launchers import LAUNCHERS
-from infra.operate.job import Job, ask, ended_probe, gpu_hours, live_probe, parse_ended, parse_live
+from infra.operate.job import (
+    Foreign,
+    Job,
+    ask,
+    ended_probe,
+    gpu_hours,
+    live_probe,
+    parse_ended,
+    parse_foreign,
+    parse_live,
+)
 from infra.operate.units import runs, runs_probe, units
 from infra.placement import place
 
@@ -29,6 +39,8 @@ class Status:
     gpu_hours: float
     ends_at: str | None
     why: str = ""
+    foreign_jobs: tuple[Foreign, ...] = ()
+    """Jobs with this stack's name that are not its own: shown, never counted, never touched."""
 
     def to_json(self) -> dict[str, object]:
         """The document."""
@@ -44,6 +56,7 @@ class Status:
             "gpu_hours": round(self.gpu_hours, 4),
             "ends_at": self.ends_at,
             "why": self.why,
+            "foreign_jobs": [{"id": job.id, "user": job.user} for job in self.foreign_jobs],
         }
 
     def text(self) -> str:
@@ -59,6 +72,7 @@ class Status:
         ]
         lines += [f"  host {name:10} {state}" for name, state in self.hosts.items()]
         lines.append(f"  GPU-hours  {self.gpu_hours:.2f}" + (f", ends at {self.ends_at}" if self.ends_at else ""))
+        lines += [f"  {job}" for job in self.foreign_jobs]
         return "\n".join(lines)
 
 
@@ -87,11 +101,11 @@ def status(d: Deployment, connect: Connect) -> Status:
         return _of_units(d, connect, empty, endpoint, known)
     try:
         live_out, ended_out, claimed, ready = ask(
-            d.fleet, connect, live_probe(d.stack), ended_probe(d.stack, paths.fleet_claim(d)), known, endpoint.probe()
+            d.fleet, connect, live_probe(d), ended_probe(d), known, endpoint.probe()
         )
-        if "squeue: command not found" in live_out or (not claimed.strip() and "failed" in live_out.splitlines()):
+        if "squeue: command not found" in live_out or (not claimed.strip() and live_out.startswith("failed ")):
             live_out = ""  # no SLURM there yet, and nothing of this stack either
-        live = parse_live(live_out, d.stack)
+        live, foreign_jobs = parse_live(live_out), parse_foreign(live_out)
     except SlipwayError as error:
         return replace(empty, why=str(error).splitlines()[0])
     place_gpus = place(d).gpus
@@ -108,6 +122,7 @@ def status(d: Deployment, connect: Connect) -> Status:
         gpu_hours=gpu_hours(jobs),
         ends_at=next((job.ends_at for job in live if job.ends_at), None),
         why=why,
+        foreign_jobs=tuple(foreign_jobs),
     )
 
 

@@ -56,8 +56,8 @@ def bill(d: Deployment, connect: Connect) -> Bill:
             return Bill(unknown=str(error).splitlines()[0])
         return Bill(jobs=tuple(ran), hours=gpu_hours(ran), price_per_gpu_hour=d.fleet.price_per_gpu_hour)
     try:
-        live, ended = ask(d.fleet, connect, live_probe(d.stack), ended_probe(d.stack, paths.fleet_claim(d)))
-        running = [] if "squeue: command not found" in live else parse_live(live, d.stack)
+        live, ended = ask(d.fleet, connect, live_probe(d), ended_probe(d))
+        running = [] if "squeue: command not found" in live else parse_live(live)
     except SlipwayError as error:
         return Bill(unknown=str(error).splitlines()[0])
     jobs = [*known_gpus(parse_ended(ended), place(d).gpus), *running]

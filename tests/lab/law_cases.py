@@ -172,6 +172,7 @@ def endpoint() -> Case:
             port="8029",
             model="law",
             api_key_file=f"{made.folder}/key",
+            user=made.user,
             timeout_s="60",
             fingerprint=made.fingerprint,
         ),

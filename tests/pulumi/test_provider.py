@@ -137,6 +137,17 @@ def test_a_blocked_plan_reads_well(project: Project, sshd: Sshd, tmp_path: Path)
     assert not (tmp_path / "f").exists()
 
 
+def test_nothing_goes_for_an_update_that_is_refused(project: Project, sshd: Sshd, tmp_path: Path) -> None:
+    """What is no longer wanted stays where what comes instead does not meet its requirements."""
+    fleet, first = fleet_of(sshd.host("a"), identity=sshd.identity), File(path=f"{tmp_path}/f", content="x")
+    project.want(fleet, stage("one", first))
+    project.run("up", "--yes", "--skip-preview")
+    need = Requirement(name="driver", check="echo 470", wanted="570", fix="install driver 570")
+    project.want(fleet, stage("one", need, File(path=f"{tmp_path}/g", content="x")))
+    assert "found 470, wanted 570" in project.run("up", "--yes", "--skip-preview", status=1)
+    assert (Path(first.path).exists(), (tmp_path / "g").exists()) == (True, False)
+
+
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_up_goes_on(project: Project, sshd: Sshd, tmp_path: Path, name: signal.Signals) -> None:
     """SIGINT or SIGKILL of the CLI in the middle of an apply: the next `up` goes on, and everything is there once."""

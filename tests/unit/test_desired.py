@@ -119,7 +119,9 @@ def test_what_is_shared_is_claimed_where_it_lies(d: Deployment) -> None:
 
 
 def test_the_folder_of_the_job_is_the_service_users_alone(d: Deployment) -> None:
-    folder, key, proof_key, *files, last = stages(d)["launch"].hosts["login"]
+    first, folder, key, proof_key, *files, last = stages(d)["launch"].hosts["login"]
+    assert isinstance(first, Requirement), "what SLURM refuses is found before anything is written"
+    assert script(d) in first.check.replace("'\"'\"'", "'")
     assert isinstance(folder, Directory)
     assert (folder.path, folder.mode, folder.owner, folder.purge) == ("/shared/.slipway/test", "0750", "slipway", True)
     assert isinstance(key, SecretFile)

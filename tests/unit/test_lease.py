@@ -11,7 +11,10 @@ from infra.operate.lease import minutes_of, shorten
 from tests.unit.stacks import STACK, parse
 from tests.unit.talking_hosts import Hosts
 
-TAG = "slipway=test,fingerprint=abc,intent=x"
+
+def row(elapsed: str, limit: str) -> str:
+    """The running job 7 as the login host prints it."""
+    return f"job 7|RUNNING|n1|gres:gpu:8|1|{elapsed}|{limit}|N/A|abc|None\n"
 
 
 @pytest.fixture
@@ -39,30 +42,30 @@ def login(listed: str, said: str = "done") -> Hosts:
 
 def test_counted_from_now(d: Deployment) -> None:
     """A job that has run for a while gets the time on top of that."""
-    hosts = login(f"7|2:10:30|1-00:00:00|{TAG}\n")
+    hosts = login(row("2:10:30", "1-00:00:00"))
     assert "job 7 ends 60 minutes from now" in shorten(d, hosts, 60)
     assert "scontrol update jobid=7 TimeLimit=191 " in hosts.asked[-1][1]
 
 
 def test_a_job_without_a_limit_gets_one(d: Deployment) -> None:
-    hosts = login(f"7|0:00|UNLIMITED|{TAG}\n")
+    hosts = login(row("0:00", "UNLIMITED"))
     shorten(d, hosts, 60)
     assert "TimeLimit=60 " in hosts.asked[-1][1]
 
 
 def test_never_lengthened(d: Deployment) -> None:
     """An operator's SLURM would take it; the stack file's limit stands."""
-    hosts = login(f"7|0:10|1:00:00|{TAG}\n")
+    hosts = login(row("0:10", "1:00:00"))
     assert "changed nothing" in shorten(d, hosts, 120)
     assert len(hosts.asked) == 1
 
 
 def test_only_our_job(d: Deployment) -> None:
-    """A job of the same name without our tag is somebody else's."""
+    """Neither a look-alike, nor a job of ours that ends anyway."""
     with pytest.raises(Failed, match="no live job"):
-        shorten(d, login("8|0:10|1:00:00|slipway=test2,fingerprint=abc\n9|0:10|1:00:00|\n"), 5)
+        shorten(d, login(row("0:10", "1:00:00").replace("RUNNING", "COMPLETING") + "foreign 9 mallory\n"), 5)
 
 
 def test_a_refusal_is_passed_on(d: Deployment) -> None:
     with pytest.raises(Failed, match="slurm_update error: Access/permission denied"):
-        shorten(d, login(f"7|0:10|1:00:00|{TAG}\n", "slurm_update error: Access/permission denied"), 5)
+        shorten(d, login(row("0:10", "1:00:00"), "slurm_update error: Access/permission denied"), 5)

@@ -56,6 +56,28 @@ def test_what_does_not_fit(
 
 
 @pytest.mark.parametrize(
+    ("tensor", "config", "wanted"),
+    [
+        (8, {"mem": "1900G"}, ""),
+        (16, {"mem": "900G", "cpus": 96}, ""),
+        (8, {"mem": "2000G"}, "at most 1953 GiB, the most that one of n1, n2 has"),
+        (16, {"mem": "1900G"}, "at most 976 GiB, the most that each of 2 of n1, n2 has"),
+        (16, {"cpus": 97}, "at most 96 CPUs, the most that each of 2 of n1, n2 has"),
+        (8, {"mem": "1900G", "nodelist": ("n2",)}, "at most 976 GiB, the most that one of n2 has"),
+    ],
+)
+def test_memory_and_cpus_of_a_node(tensor: int, config: dict[str, Any], wanted: str, tmp_path: Path) -> None:
+    """Held to what the fleet's file declares, which is what SLURM gets on a cluster of ours."""
+    fleet = parse(parse_yaml(STACK), tmp_path).fleet
+    login, n1, n2 = fleet.hosts
+    fleet = replace(fleet, hosts=(login, n1, replace(n2, memory_mib=1000000, cpus=96)))
+    found = [it.wanted for it in problems(Parallelism(tensor=tensor), replace(SLURM, **config), fleet)]
+    assert found == [wanted] * bool(wanted)
+    undeclared = replace(fleet, hosts=(login, *(replace(host, memory_mib=0, cpus=0) for host in fleet.nodes)))
+    assert list(problems(Parallelism(tensor=tensor), replace(SLURM, **config), undeclared)) == []
+
+
+@pytest.mark.parametrize(
     ("parallelism", "nodelist", "wanted", "fix"),
     [
         (Parallelism(tensor=32), (), "at most 2 nodes: n1, n2", "tensor: 16"),

@@ -17,6 +17,8 @@ from typing import ClassVar
 import pytest
 
 from hosts.programs import ready
+from hosts.resources.slurm_job import queue
+from tests.unit.fake_slurm import Slurm, own, theirs
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -267,3 +269,82 @@ def test_units_that_answer(row: tuple[int, object, str, str], tmp_path: Path) ->
         found = ready.look(by_units(tmp_path, {}, server.server_port), 5)
         thread.join(10)
         assert found == (verdict, text.format(port=server.server_port), "n1/gateway")
+
+
+TAG = "slipway=k2,fingerprint=ab,intent=u-1"
+
+
+def by_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int = 1) -> tuple[Slurm, ready.Served]:
+    """A stack whose job is in a queue; its folder has the intent of job 7."""
+    (tmp_path / "intent").write_text("u-1 7\n")
+    (tmp_path / "api-key").write_text("key\n")
+    slurm = Slurm(tmp_path)
+    monkeypatch.setenv("PATH", slurm.path)
+    shell = f"{queue('k2', str(tmp_path), '')}\nour_jobs"
+    return slurm, ready.Served("k2", str(tmp_path), str(port), "m", f"{tmp_path}/api-key", queue=shell)
+
+
+def test_a_look_alike_is_never_a_jobs_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key goes to the node of our own job alone."""
+    slurm, served = by_slurm(tmp_path, monkeypatch)
+    slurm.jobs = [theirs("9", TAG, str(tmp_path)), theirs("7", TAG, str(tmp_path))]
+    assert ready.look(served, 5)[0] == "none"
+    slurm.jobs = [*slurm.jobs, own("7", TAG, str(tmp_path))]
+    assert [(job.id, job.node) for job in ready.jobs(served)] == [("7", "n1")]
+
+
+@pytest.mark.parametrize(
+    ("state", "printed"),
+    [
+        ("", "not ready: it has no job in the queue\n"),
+        ("PENDING", "not ready: starting\n"),
+        ("FAILED", "not ready: its job is dead\n"),
+    ],
+)
+def test_what_a_probe_prints_of_a_job(
+    state: str, printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm, served = by_slurm(tmp_path, monkeypatch)
+    slurm.jobs = [theirs("9", TAG, str(tmp_path)), *([own("7", TAG, str(tmp_path), state=state)] if state else [])]
+    ready.probe(served, 5)
+    assert capsys.readouterr().out == printed
+
+
+def test_a_queue_that_can_not_be_read_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm, served = by_slurm(tmp_path, monkeypatch)
+    slurm.stop()
+    ready.probe(served, 5)
+    assert capsys.readouterr().out.startswith("unknown: squeue failed slurm_load_jobs error: Unable to contact")
+
+
+def test_a_queued_job_is_looked_at_less_and_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slurm, served = by_slurm(tmp_path, monkeypatch)
+    slurm.jobs = [own("7", TAG, str(tmp_path), state="PENDING")]
+    monkeypatch.setattr(ready, "POLL_S", 0.02)
+    monkeypatch.setattr(ready, "QUEUED_POLL_S", 0.5)
+
+    def end() -> None:
+        slurm.jobs = [own("7", TAG, str(tmp_path), state="FAILED")]
+
+    timer = threading.Timer(3, end)
+    timer.start()
+    with pytest.raises(SystemExit, match="job 7 is FAILED before it was ready"):
+        ready.wait(served, 0.1)  # less than it is queued: the time in the queue does not count
+    timer.join()
+    assert 3 <= len(slurm.asked) <= 16, "at the first delay it were a hundred"
+
+
+def test_what_takes_long_is_shown_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However long the delay between two looks is."""
+    monkeypatch.setattr(ready, "SHOW_S", 0.2)
+    began = time.monotonic()
+    shown = ready.show("queued", began, ("", 0.0), began + 1.5)
+    lines = capsys.readouterr().out.splitlines()
+    assert 2 <= len(lines) <= 9
+    assert lines[0] == "\x1fqueued (0 s)"
+    assert ready.show("queued", began, ("queued", time.monotonic()), time.monotonic() + 0.1)[0] == shown[0]
+    assert capsys.readouterr().out == ""

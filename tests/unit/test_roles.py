@@ -553,18 +553,34 @@ def test_somebody_elses_slurm_without_its_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listing", "found"),
     [
-        (["a idle gpu:h200:8(S:0-1) none", "b mixed gpu:8,gpu:h100:2 none"], "ok"),
+        (["a idle gpu:h200:8(S:0-1) 900000 64 none", "b mixed gpu:8,gpu:h100:2 900000 64 none"], "ok"),
         (
-            ["a idle gpu:h200:8 none", "b drained gpu:h200:8 bad", "c idle (null) none"],
+            ["a idle gpu:h200:8 900000 64 none", "b drained gpu:h200:8 900000 64 bad", "c idle (null) 900000 64 none"],
             "1 of 3 nodes, 1 with fewer GPUs; b drained",
         ),
-        (["a idle gpu:h200:4 none", "b down* gpu:h200:8 dead"], "0 of 2 nodes, 1 with fewer GPUs; b down*"),
+        (
+            ["a idle gpu:h200:4 900000 64 none", "b down* gpu:h200:8 900000 64 dead"],
+            "0 of 2 nodes, 1 with fewer GPUs; b down*",
+        ),
+        # what SLURM has, whatever /proc/meminfo and the fleet's file say
+        (
+            [
+                "a idle gpu:h200:8 899999 64 none",
+                "b idle gpu:h200:8 900000 63 none",
+                "c idle gpu:h200:8 900000 64 none",
+            ],
+            "1 of 3 nodes, 2 with less memory or fewer CPUs",
+        ),
     ],
 )
 def test_gpus_of_a_partition(listing: list[str], found: str, tmp_path: Path) -> None:
-    lines = "\n".join("{:64}{:32}{:128}{}".format(*line.split(" ", 3)) for line in listing)
+    lines = "\n".join("{:64}{:32}{:128}{:16}{:16}{}".format(*line.split(" ", 5)) for line in listing)
     program(tmp_path, "sinfo", f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
-    assert run(named(SITE, "partition-gpus"), tmp_path) == found
+    check = named(
+        requirements.site(partition="gpu", nodes=2, gpus_per_node=8, memory_mib=900000, cpus=64), "partition-gpus"
+    )
+    assert run(check, tmp_path) == found
+    assert check.wanted == "2 nodes with 8 GPUs, 900000 MiB, 64 CPUs each in gpu, not down or drained"
 
 
 def test_the_right_to_submit(tmp_path: Path) -> None:
@@ -573,6 +589,14 @@ def test_the_right_to_submit(tmp_path: Path) -> None:
     assert run(named(SITE, "submit"), tmp_path) == said
     argv = (tmp_path / "argv").read_text()
     assert argv == "--test-only --partition=gpu --time=24:00:00 --nodes=2 --gpus-per-node=8 --wrap=true\n"
+    sized = requirements.site(
+        partition="gpu", nodes=2, memory_mib=900000, cpus=64, constraint="h200", nodelist=("a", "b")
+    )
+    assert run(named(sized, "submit"), tmp_path) == said
+    assert (tmp_path / "argv").read_text() == (
+        "--test-only --partition=gpu --constraint=h200 --nodelist=a,b --nodes=2 --mem=900000M --cpus-per-task=64 "
+        "--wrap=true\n"
+    )
     program(tmp_path, "sbatch", "#!/bin/sh\necho 'sbatch: Job 7 to start at 2026-11-24T00:00:00' >&2\n")
     assert run(named(SITE, "submit"), tmp_path) == "ok"
 

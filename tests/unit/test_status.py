@@ -11,11 +11,11 @@ from infra.operate.status import Status, status
 from tests.unit.stacks import STACK, changed, parse
 from tests.unit.talking_hosts import connect
 
-TAG = "slipway=test,fingerprint=abc,intent=x"
-RUNNING = f"20|RUNNING|n1|None|gres:gpu:8|1|2:00:00|2026-11-24T12:37:14|{TAG}"
-QUEUED = f"21|PENDING||Resources|gres:gpu:8|1|0:00|N/A|{TAG}"
+RUNNING = "job 20|RUNNING|n1|gres:gpu:8|1|2:00:00|1-00:00:00|2026-11-24T12:37:14|abc|None"
+QUEUED = "job 21|PENDING||gres:gpu:8|1|0:00|1-00:00:00|N/A|abc|Resources"
 ENDED = (
-    "JobId=5 Name=slipway-test JobState=FAILED StartTime=2026-11-24T00:17:27 EndTime=2026-11-24T01:17:27 "
+    "ours 5\nJobId=5 UserId=slipway(64100) GroupId=slipway(64100) Name=slipway-test JobState=FAILED "
+    "StartTime=2026-11-24T00:17:27 EndTime=2026-11-24T01:17:27 "
     "NodeList=n1 Tres=cpu=2,mem=12G,node=1,billing=2"
 )
 
@@ -68,13 +68,22 @@ def test_an_earlier_life_of_the_name_is_not_counted(d: Deployment) -> None:
 
 
 def test_a_queue_that_can_not_be_asked_is_unknown(d: Deployment) -> None:
-    found = seen(d, claim="claimed\n", jobs="slurm_load_jobs error: Unable to contact slurm controller\nfailed\n")
+    found = seen(d, claim="claimed\n", jobs="failed slurm_load_jobs error: Unable to contact slurm controller\n")
     assert found.state == "unknown"
     assert "squeue failed" in found.why
 
 
 def test_a_fleet_without_slurm_yet_is_absent(d: Deployment) -> None:
-    assert seen(d, jobs="bash: line 3: squeue: command not found\nfailed\n").state == "absent"
+    assert seen(d, jobs="failed bash: line 3: squeue: command not found\n").state == "absent"
+
+
+def test_a_look_alike_is_shown_and_counts_for_nothing(d: Deployment) -> None:
+    found = seen(d, jobs="foreign 12 mallory\n")
+    assert (found.state, found.jobs, found.gpu_hours) == ("absent", (), 0)
+    assert "  job 12 of mallory has this stack's name; it is not this stack's job, and not counted" in found.text()
+    assert found.to_json()["foreign_jobs"] == [{"id": "12", "user": "mallory"}]
+    found = seen(d, claim="claimed\nsubmitted\n", jobs=f"{RUNNING}\nforeign 20 slipway\nforeign 12 mallory\n")
+    assert ([job.id for job in found.jobs], [job.id for job in found.foreign_jobs]) == (["20"], ["12"])
 
 
 def test_unreachable_hosts(d: Deployment) -> None:

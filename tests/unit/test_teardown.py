@@ -15,8 +15,8 @@ from infra.operate.teardown import bill, claimants, purge, refuse_claimed, refus
 from tests.unit.stacks import STACK, parse
 from tests.unit.talking_hosts import Hosts, connect
 
-RUNNING = "20|RUNNING|n1|None|gres:gpu:8|1|0:30:00|N/A|slipway=test,fingerprint=abc"
-ENDED = "JobId=5 Name=slipway-test JobState=FAILED StartTime=2026-11-24T00:00:00 EndTime=2026-11-24T01:00:00"
+RUNNING = "job 20|RUNNING|n1|gres:gpu:8|1|0:30:00|UNLIMITED|N/A|abc|None"
+ENDED = "ours 5 20\nJobId=5 Name=slipway-test JobState=FAILED StartTime=2026-11-24T00:00:00 EndTime=2026-11-24T01:00:00"
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_bill(d: Deployment) -> None:
 
 
 def test_a_bill_that_can_not_be_told_is_not_zero(d: Deployment) -> None:
-    found = bill(d, connect({"login": {"%i|%T": "slurm_load_jobs error: no controller\nfailed\n"}}))
+    found = bill(d, connect({"login": {"%i|%T": "failed slurm_load_jobs error: no controller\n"}}))
     assert found.unknown
     assert "not known" in found.text()
     assert bill(d, connect({})).unknown == "login: no answer"

@@ -200,3 +200,10 @@ def test_claims_only() -> None:
     assert dict(found.hosts) == {"a": (CLAIM,)}
     assert (found.keep, found.lock) == (True, False)
     assert dict(wire.claims_only(Stage(name="s", hosts={"a": ORDERED[:5]})).hosts) == {}
+
+
+def test_requirements_only() -> None:
+    """All that an update checks before it takes anything away."""
+    found = wire.requirements_only(Stage(name="s", hosts={"a": ORDERED, "b": ORDERED[2:]}, keep=True, lock=False))
+    assert dict(found.hosts) == {"a": (NEED,)}
+    assert (found.keep, found.lock) == (True, False)
