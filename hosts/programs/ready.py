@@ -330,20 +330,22 @@ def look_at_job(served: Served, timeout_s: float) -> tuple[str, str, str]:
         return "queued", f"job {job.id} is queued: {job.reason}", job.id
     if job.state not in ("RUNNING", "SUSPENDED"):
         return "dead", f"job {job.id} is {job.state}", job.id
-    url = served.url(job.node)
+    url, lacking = served.url(job.node), f": {phase_of(log_of(served.folder, job.id))}"
     # the job's own word comes first, in a folder that is its user's alone: before it nothing is asked over the network
-    if not self_reported(served.folder, job.id):
-        return "waiting", f"job {job.id} on {job.node}: {phase_of(log_of(served.folder, job.id))}", job.id
-    try:
-        ask(url, served, timeout_s)
-    except NO_TOKEN as error:
-        if isinstance(error, ValueError):
-            return "waiting", f"job {job.id} on {job.node} answers {error}", job.id
-        # the fabric may be closed to the login host; then what the job asked itself counts
-        if isinstance(getattr(error, "reason", None) or error, ConnectionRefusedError) or not isinstance(
-            error, OSError
-        ):
-            return "waiting", f"job {job.id} on {job.node}: {phase_of(log_of(served.folder, job.id))}", job.id
+    if self_reported(served.folder, job.id):
+        try:
+            ask(url, served, timeout_s)
+            lacking = ""
+        except ConnectionRefusedError:
+            pass
+        except ValueError as error:
+            lacking = f" answers {error}"
+        except OSError:
+            lacking = ""  # the network is closed to the login host; then what the job asked itself counts
+        except NO_TOKEN:
+            pass
+    if lacking:
+        return "waiting", f"job {job.id} on {job.node}{lacking}", job.id
     return "ready", f"{url} {job.id}", job.id
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import pytest
 
-from hosts.programs import ready
+from hosts.programs import client, ready
 from hosts.resources.slurm_job import queue
 from tests.unit.fake_slurm import Slurm, own, theirs
 
@@ -169,9 +169,9 @@ def port() -> Iterator[int]:
         thread.join(10)
 
 
-def test_what_answers_may_be_something_else(port: int) -> None:
-    with pytest.raises(http.client.BadStatusLine) as caught:
-        ready.ask(f"http://127.0.0.1:{port}", "model", "key", 10)
+def test_what_answers_may_be_something_else(port: int, tmp_path: Path) -> None:
+    with pytest.raises(client.NotOurs, match="does not prove") as caught:
+        ready.ask(f"http://127.0.0.1:{port}", by_units(tmp_path, {}), 10)
     assert isinstance(caught.value, ready.NO_TOKEN)
 
 
@@ -200,6 +200,7 @@ def by_units(folder: Path, files: dict[str, str], port: int = 0) -> ready.Served
         file.parent.mkdir(exist_ok=True)
         file.write_text(" ".join((*words, str(int(time.time()) + int(last)))) if ended else text)
     (folder / "api-key").write_text("key\n")
+    (folder / client.PROOF_FILE).write_text("proof")
     return ready.Served("k2", str(folder), str(port), "m", f"{folder}/api-key", "127.0.0.1", units=UNITS)
 
 
@@ -233,9 +234,18 @@ def test_units_that_do_not_answer(files: dict[str, str], expected: tuple[str, st
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Answers a completion with the next of `said`: (status, document)."""
+    """Proves itself as a gateway does, and answers a completion with the next of `said`: (status, document)."""
 
+    protocol_version = "HTTP/1.1"
     said: ClassVar[list[tuple[int, object]]] = []
+
+    def do_GET(self) -> None:
+        address, port = self.connection.getsockname()
+        text = client.proof_of("proof", self.path.partition("nonce=")[2], address, port).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
