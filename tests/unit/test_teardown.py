@@ -81,7 +81,7 @@ def test_storage_is_not_removed_with_the_cluster(d: Deployment) -> None:
 
 
 def test_purge_says_what_went(d: Deployment) -> None:
-    hosts = connect({"login": {"cd /shared": "envs/vllm-0.19.1-0123456789abcdef\nmodels/tiny\n"}})
+    hosts = connect({"login": {"cd -P -- /shared": "envs/vllm-0.19.1-0123456789abcdef\nmodels/tiny\n"}})
     assert purge(d.fleet, hosts) == ["envs/vllm-0.19.1-0123456789abcdef", "models/tiny"]
 
 
