@@ -35,16 +35,15 @@ trust_group() {
   return 1
 }
 # PATH USER...: prints why it is not trusted, and nothing where it is (or is not there, and what leads there is trusted)
-untrusted() (
-  path=$1 links=0 least=; shift
+untrusted() {
+  local path=$1 links=0 least= at rest folder part found n uid gid raw mode here octal fix name wanted last; shift
   while :; do
     at=(/) rest=$path folder=
     while [ -n "$rest" ]; do
       part=${rest%%/*}; rest=${rest#"$part"}; rest=${rest#/}
       case $part in ''|.) ;; *) folder=$folder/$part; at+=("$folder") ;; esac
     done
-    found=()
-    while read -r line; do found+=("$line"); done < <(stat -c '%u %g %f' -- "${at[@]}" 2>/dev/null)
+    mapfile -t found < <(exec stat -c '%u %g %f' -- "${at[@]}" 2>/dev/null)
     for n in "${!found[@]}"; do
       read -r uid gid raw <<<"${found[n]}"; mode=$((16#$raw)) here=${at[n]}
       octal=$(printf %04o $((mode & 07777))) fix="choose another path (storage.path in the fleet file)"
@@ -56,12 +55,12 @@ untrusted() (
           wanted=$(trust_wanted "$@")
           echo "$here is owned by ${name:-uid $uid} (mode $octal), wanted $wanted;" \
             "remove it, give it to ${wanted##* }, or $fix"
-          return
+          return 0
         fi
       fi
       case $((mode >> 12)) in
         10)
-          [ $((links += 1)) -le 40 ] || { echo "$here leads through more than 40 links; $fix"; return; }
+          [ $((links += 1)) -le 40 ] || { echo "$here leads through more than 40 links; $fix"; return 0; }
           path=$(readlink -- "$here"; printf x); path=${path%?x}
           case $path in /*) ;; *) path=${here%/*}/$path ;; esac
           last=$((${#at[@]} - 1)); path=$path${at[last]#"$here"}
@@ -70,7 +69,7 @@ untrusted() (
       esac
       if [ $((mode & 2)) != 0 ]; then
         echo "$here is writable by everybody (mode $octal), who could replace what is there; run chmod o-w, or $fix"
-        return
+        return 0
       fi
       if [ $((mode & 020)) != 0 ]; then
         case $(ls -ldn -- "$here") in
@@ -80,12 +79,12 @@ untrusted() (
         name=$(getent group "$gid" | cut -d: -f1)
         echo "$here is writable by the group ${name:-$gid} (mode $octal), whose members could replace what is there;" \
           "run chmod g-w or chmod +t, or $fix"
-        return
+        return 0
       fi
     done
-    return
+    return 0
   done
-)
+}
 trust() { local why; why=$(untrusted "$@"); [ -z "$why" ] || { echo "$why"; exit 1; }; }
 # PATH USER...: makes the folders of it that are missing; mkdir fails where somebody else was faster
 trust_folder() {
@@ -106,7 +105,7 @@ trust_as() {
   fi
 }
 """
-"""Shell functions of probes and steps; those below write the calls."""
+"""Shell functions, defined in every script that goes to a host (`hosts.shell`); what is below calls them."""
 
 
 def probed(*paths: str, owner: str = "") -> str:
@@ -115,19 +114,19 @@ def probed(*paths: str, owner: str = "") -> str:
     `owner` is an account besides root and ourselves that they may belong to.
     """
     return (
-        f'{FUNCTIONS}for place in {_words(*paths)}; do untrusted=$(untrusted "$place" {_words(owner)})\n'
+        f'for place in {_words(*paths)}; do untrusted=$(untrusted "$place" {_words(owner)})\n'
         f'[ -z "$untrusted" ] || {{ echo "{UNTRUSTED}$untrusted"; exit 0; }}; done'
     )
 
 
 def trusted(*paths: str, owner: str = "") -> str:
     """Shell for a step: fails, saying why, where one of the paths is not trusted."""
-    return f'{FUNCTIONS}for place in {_words(*paths)}; do trust "$place" {_words(owner)}; done'
+    return f'for place in {_words(*paths)}; do trust "$place" {_words(owner)}; done'
 
 
 def folder(path: str, owner: str = "") -> str:
     """Shell for a step: makes the folders of `path` that are missing, and fails where it is not trusted."""
-    return f"{FUNCTIONS}trust_folder {_words(path, owner)}"
+    return f"trust_folder {_words(path, owner)}"
 
 
 def refuse(out: str) -> None:

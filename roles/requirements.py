@@ -6,7 +6,6 @@ Each check is a template of `templates/checks`: shell that changes nothing and p
 from hosts.fleet import Fleet, Gpus, Host
 from hosts.resources.files import owned_marker
 from hosts.resources.system import Requirement
-from hosts.trust import FUNCTIONS
 from roles import render
 
 SUPPORTED_OS = ("debian 12", "ubuntu 22.04", "ubuntu 24.04")
@@ -146,7 +145,6 @@ def disk(fleet: Fleet, *, free_gib: int = 0, counted: tuple[str, ...] = ()) -> t
             "storage",
             f"a writable folder {path} that no other user can replace" + (f", {free_gib} GiB free" if free_gib else ""),
             "mount it, change its owner or mode, free some space, or correct storage.path in the fleet file",
-            trust=FUNCTIONS,
             path=path,
             free_kib=free_gib << 20,
             counted=counted,

@@ -85,7 +85,8 @@ def another(path: str, status: os.stat_result) -> str:
     caller = {int(os.environ.get("SUDO_UID", "0"))} if os.geteuid() == 0 else set()
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid not in {0, os.geteuid()} | caller:
-        return f"{path} is owned by {account(status.st_uid)} (mode {mode:04o}), wanted root or {account(os.geteuid())}"
+        wanted = " or ".join(dict.fromkeys(("root", account(os.geteuid()))))
+        return f"{path} is owned by {account(status.st_uid)} (mode {mode:04o}), wanted {wanted}; change its owner"
     if stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX:
         return ""
     if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not own_group(status.st_gid)):

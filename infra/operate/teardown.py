@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from hosts import trust
 from hosts.connection import Connect
 from hosts.converge import LOCK_DIR, Say, Secrets, converge
 from hosts.errors import NotOurs, SlipwayError, Unknown
@@ -131,12 +130,13 @@ def purge(fleet: Fleet, connect: Connect) -> list[str]:
     """
     root, claims = quote(fleet.storage.path), quote(paths.storage_claims(fleet))
     script = f"""
-{trust.FUNCTIONS}
 cd -P -- {root} 2>/dev/null || exit 0
+top=$(pwd -P)
 claimed() {{ ls {claims}/"$1"/* >/dev/null 2>&1; }}
 ours() {{ [ -z "$(untrusted {root}/"$1")" ]; }}
 emptied() (  # a folder's own user removes what is in it
-  cd -P -- "$1" 2>/dev/null && trust_as . && "${{as[@]}}" rm -rf --one-file-system -- "./$2"
+  cd -P -- "$1" 2>/dev/null && [ "$(pwd -P)" = "$top/$1" ] && trust_as . &&
+    "${{as[@]}}" rm -rf --one-file-system -- "./$2"
 )
 if ours .slipway/claims && ours envs; then
   for e in envs/*-????????????????; do
