@@ -31,7 +31,8 @@ PARALLEL_HOSTS = 32
 ATTEMPTS = 3
 """How often a host is planned anew when it moves between plan and apply."""
 TAIL_LINES = 12
-LOCK_DIR = "/run/lock"
+LOCK_DIR = "/run/slipway"
+"""Where the lock of a host lies on which we are root: a folder of root's own."""
 
 Say = Callable[[str, str], None]
 """(host, one line of progress)."""
@@ -356,6 +357,8 @@ def _apply_once(
     output = wire.run(script, say)
     frames, complete = shell.parse_frames(script, output.stdout)
     applied += [changes[int(name)].key for name, frame in frames.items() if name.isdigit() and frame.status == 0]
+    if "refused" in frames:
+        raise Blocked([f"{wire.host}: the folder of the host's lock: {' '.join(frames['refused'].out.split())}"])
     if "locked" in frames:
         raise Locked(f"{wire.host}: another run works there: {frames['locked'].out.strip() or 'it did not say who'}")
     if "changed" in frames:

@@ -3,7 +3,8 @@
 The script is one compound command: bash runs nothing of it before it has read all of it, so a script cut in transfer
 runs nothing. Each frame is a subshell without standard input, so that no command swallows the rest of the script or
 ends it. Frames start with byte 0x1e and a token of the script itself: banners before it and odd bytes inside it are no
-frames. A line that starts with byte 0x1f is progress, passed on while the script runs.
+frames. A line that starts with byte 0x1f is progress, passed on while the script runs. Each script has the functions
+of `hosts.trust`.
 """
 
 import hashlib
@@ -12,10 +13,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hosts import trust
+
 MARK = "\x1e"
 PROGRESS = "\x1f"
-LOCKED, CHANGED, FAILED = 75, 76, 77
-"""Exit codes of an apply script that did nothing (locked, changed since plan) or stopped at a step."""
+LOCKED, CHANGED, FAILED, REFUSED = 75, 76, 77, 78
+"""Exit codes of an apply script that did nothing (locked, changed since plan, the lock's folder is not ours) or stopped
+at a step."""
 
 LOCK_PATIENCE_S = 20
 """How long an apply script waits for another run on its host before it says who is in the way."""
@@ -68,14 +72,17 @@ def apply_script(
 
 
 def _lock(folder: str, holder: str) -> list[str]:
-    """Takes the lock, or prints who has it and leaves."""
+    """Takes the lock, or prints who has it and leaves; in a folder that nobody else can look into, let alone hold."""
     lock = quote(f"{folder}/slipway.lock")
+    end = f"printf '{MARK}%s end\\n' \"$slipway_token\"; exit"
     return [
-        f"mkdir -p {quote(folder)}",
-        f"exec 9>>{lock}",
+        f"if ! slipway_why=$( ( {trust.folder(folder)}; chmod 0700 {quote(folder)} ) 2>&1 ); then",
+        _frame("refused", "printf '%s' \"$slipway_why\""),
+        f"{end} {REFUSED}; fi",
+        f"(umask 077; : >>{lock}); chmod 0600 {lock}; exec 9>>{lock}",
         f"if ! flock -w {LOCK_PATIENCE_S} 9; then",
         _frame("locked", f"cat {lock}"),
-        f"printf '{MARK}%s end\\n' \"$slipway_token\"; exit {LOCKED}; fi",
+        f"{end} {LOCKED}; fi",
         f"printf '%s\\n' {quote(holder)} >{lock}",
     ]
 
@@ -96,7 +103,7 @@ def _compound(lines: Sequence[str]) -> str:
     body = "\n".join(lines)
     token = _sha256(body)[:12]
     return (
-        f"{{\nslipway_token={token}\nexport LC_ALL=C.UTF-8\n{body}\n"
+        f"{{\nslipway_token={token}\nexport LC_ALL=C.UTF-8\n{trust.FUNCTIONS}{body}\n"
         f"printf '{MARK}%s end\\n' \"$slipway_token\"\nexit 0\n}}\n"
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hosts.connection import Connect
-from hosts.converge import Report, converge
+from hosts.converge import LOCK_DIR, Report, converge
 from hosts.errors import Blocked, SlipwayError, Unreachable
 from hosts.state import Stage, to_wire
 from infra import wire
@@ -223,5 +223,5 @@ def _explained(error: SlipwayError, urn: str) -> tuple[Any]:
 
 
 def lock_dir(slurm: str, storage: str) -> str:
-    """Where the lock of a fleet's hosts lies: /run/lock, or on storage where we have no root."""
-    return f"{storage}/.slipway" if slurm == "existing" else "/run/lock"
+    """Where the lock of a fleet's hosts lies; on storage where we have no root. No stack's name begins with a dot."""
+    return f"{storage}/.slipway/.lock" if slurm == "existing" else LOCK_DIR

@@ -136,13 +136,17 @@ def _hcas(host: Host) -> tuple[Requirement, ...]:
 
 
 def disk(fleet: Fleet, *, free_gib: int = 0, counted: tuple[str, ...] = ()) -> tuple[Requirement, ...]:
-    """Of the storage folder: there, writable, with `free_gib` free. What lies in `counted` already counts as free."""
+    """Of the storage folder: there, ours, writable, with `free_gib` free. What lies in `counted` counts as free.
+
+    Ours is a folder of root's or of the account that we work as, on a path that no other user could redirect: what lies
+    there is run, with the API key beside it.
+    """
     path = fleet.storage.path
     return (
         _require(
             "storage",
-            f"a writable folder {path}" + (f" with {free_gib} GiB free" if free_gib else ""),
-            "mount it, free some space, or correct storage.path in the fleet file",
+            f"a writable folder {path} that no other user can replace" + (f", {free_gib} GiB free" if free_gib else ""),
+            "mount it, change its owner or mode, free some space, or correct storage.path in the fleet file",
             path=path,
             free_kib=free_gib << 20,
             counted=counted,

@@ -3,14 +3,17 @@
 Standard library only. `python3 install_env.py --prefix P --lock conda.lock --requirements requirements.txt --digest D
 --tools-requirements tools.txt --tools-prefix T [--find-links DIR] [--no-index]`, or `--prefix P --remove`.
 Every phase can be killed and run again: the marker `.slipway-environment.json` is written last, and without it the
-prefix is work in progress. A Conda prefix can't be moved, so it is built where it stays. The last line of a failed run
-tells why.
+prefix is work in progress. What was there before this run is hashed and compared with the packages' own lists;
+`P.verified` says that it was. A Conda prefix can't be moved, so it is built where it stays. The last line of a failed
+run tells why.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
+import csv
 import errno
 import fcntl
 import hashlib
@@ -34,6 +37,10 @@ MARKER = ".slipway-environment.json"
 TOOLS_MARKER = ".slipway-tools"
 COMPILERS = 4  # processes at most: other people work on a login node too
 REPORT_S = 5.0
+NAMED = 5
+"""How many files a message names."""
+LOADED = (".py", ".pth", ".pyc", ".so")
+"""How files end that Python runs where it finds them."""
 
 
 class InstallFailed(Exception):
@@ -69,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def install(options: argparse.Namespace) -> None:
-    """All phases; returns at once if the prefix is complete."""
+    """All phases; of a complete prefix only what was not verified yet."""
     prefix: Path = options.prefix
     if not prefix.is_absolute():
         raise InstallFailed(f"found the prefix {prefix}, wanted an absolute path: shebangs are made from it")
@@ -80,7 +87,12 @@ def install(options: argparse.Namespace) -> None:
                 f"{prefix} holds another environment: found digest {found.get('digest')}, wanted {options.digest}; "
                 "remove it first"
             )
+        if not verified(prefix, options.digest):
+            verify(prefix)
+            compile_all(prefix, anew=True)
+            note(prefix, options.digest)
         return
+    found_there = prefix.exists()
     pinned = pins(options.requirements.read_text())
     scratch = beside(prefix, ".tmp")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -92,7 +104,9 @@ def install(options: argparse.Namespace) -> None:
             scratch,
         )
         pip(options, pinned, scratch)
-        compile_all(prefix)
+        if found_there:
+            verify(prefix)
+        compile_all(prefix, anew=found_there)
         check(prefix, pinned)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -100,11 +114,13 @@ def install(options: argparse.Namespace) -> None:
     partial = prefix / f"{MARKER}.partial"
     partial.write_text(json.dumps({"digest": options.digest, "conda": conda, "pip": len(pinned)}) + "\n")
     partial.replace(prefix / MARKER)
+    note(prefix, options.digest)
 
 
 def remove(prefix: Path) -> None:
     """Take away the prefix, the marker first: a removal that is cut short leaves no environment that looks complete."""
     (prefix / MARKER).unlink(missing_ok=True)
+    beside(prefix, ".verified").unlink(missing_ok=True)
     for folder in (prefix, beside(prefix, ".tmp")):
         if folder.exists():
             shutil.rmtree(folder)
@@ -216,12 +232,16 @@ def sources(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def compile_all(prefix: Path) -> None:
-    """Byte code for everything: the engine's user can't write it later, and would compile anew at each start."""
+def compile_all(prefix: Path, *, anew: bool) -> None:
+    """Byte code for everything: the engine's user can't write it later, and would compile anew at each start.
+
+    `anew` replaces what is there: no list has its hashes.
+    """
     jobs = str(min(COMPILERS, os.cpu_count() or 1))
     say(f"phase: compiling with {jobs} processes")
     # Packages carry templates and files for other Pythons that do not compile: no harm, and no reason to fail.
-    argv = [str(prefix / "bin" / "python"), "-m", "compileall", "-q", "-j", jobs, str(site_packages(prefix).parent)]
+    argv = [str(prefix / "bin" / "python"), "-m", "compileall", "-q", "-j", jobs]
+    argv += [*(["-f"] if anew else []), str(site_packages(prefix).parent)]
     subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
@@ -238,6 +258,89 @@ def check(prefix: Path, pinned: Pins) -> None:
             raise InstallFailed(
                 f"after pip, found {name} {found[1] if found else 'absent'} in {prefix}, wanted {version}"
             )
+
+
+def verify(prefix: Path) -> None:
+    """Every file is as the list of its package has it, and nothing that Python would run is in none.
+
+    The lists are in the prefix themselves: this finds what was altered, added or lost by hand. That nobody else could
+    write there is for the caller to know.
+    """
+    say("phase: verifying the files that were there")
+    listed = conda_files(prefix) | pip_files(prefix)
+    wrong: list[str] = []
+    for name, digest in listed.items():
+        path = prefix / name
+        if not os.path.lexists(path):
+            wrong.append(f"{name} is missing")
+        elif digest and not path.is_symlink() and sha256(path) != digest:
+            wrong.append(f"{name} was altered")
+    for folder, folders, names in os.walk(prefix):
+        inside = Path(folder).relative_to(prefix)
+        folders[:] = [it for it in folders if it != "__pycache__"]
+        for name in names:
+            runs = inside.parts[:1] == ("bin",) or name.endswith(LOADED) or ".so." in name
+            if runs and str(inside / name) not in listed:
+                wrong.append(f"{inside / name} is of no package")
+    if wrong:
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        raise InstallFailed(
+            f"{prefix} is not what its packages are: {', '.join(sorted(wrong)[:NAMED])}{more}; remove that folder, "
+            "and the next run installs it anew"
+        )
+
+
+def conda_files(prefix: Path) -> dict[str, str]:
+    """By path below the prefix: the sha256 of what Conda packages brought, "" where they tell none."""
+    found: dict[str, str] = {}
+    for record in (prefix / "conda-meta").glob("*.json"):
+        paths = json.loads(record.read_text()).get("paths_data", {}).get("paths", [])
+        for path in paths:
+            name = str(path["_path"])
+            in_packages = "site-packages/" in name and not (prefix / name).exists()  # pip puts another release in place
+            if path.get("path_type") != "directory" and not in_packages:
+                found[name] = "" if name.endswith(".pyc") else path.get("sha256_in_prefix") or path.get("sha256") or ""
+    return found
+
+
+def pip_files(prefix: Path) -> dict[str, str]:
+    """The same of what pip installed; of what both brought it is pip that was later."""
+    found: dict[str, str] = {}
+    for record in site_packages(prefix).glob("*.dist-info/RECORD"):
+        with record.open(newline="") as lines:
+            for name, digest, _ in csv.reader(lines):
+                path = os.path.relpath(os.path.join(record.parent.parent, name), prefix)
+                kind, _, value = digest.partition("=")
+                if not name.endswith(".pyc"):
+                    known = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex() if kind == "sha256" else ""
+                    found[path] = known
+    return found
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def verified(prefix: Path, digest: str) -> bool:
+    """Whether word was left, by us or by root, that the prefix holds what the digest names."""
+    try:
+        with os.fdopen(os.open(beside(prefix, ".verified"), os.O_RDONLY | os.O_NOFOLLOW)) as file:
+            return os.fstat(file.fileno()).st_uid in (0, os.geteuid()) and file.read().strip() == digest
+    except OSError:
+        return False
+
+
+def note(prefix: Path, digest: str) -> None:
+    """Leave that word, outside of the prefix."""
+    partial = beside(prefix, ".verified.new")
+    partial.unlink(missing_ok=True)
+    with partial.open("x") as file:
+        file.write(digest + "\n")
+    partial.replace(beside(prefix, ".verified"))
 
 
 def pins(text: str) -> Pins:
@@ -319,8 +422,10 @@ def run(argv: Sequence[str | Path], scratch: Path, report: Callable[[], str] | N
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Only one run works on a path; the kernel drops the lock with the process."""
-    with beside(path, ".lock").open("a") as lock:
+    """Only one run works on a path; the kernel drops the lock with the process. Nobody else may hold it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    with os.fdopen(os.open(beside(path, ".lock"), flags, 0o600), "a") as lock:
+        os.fchmod(lock.fileno(), 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,7 +1,7 @@
 """Reads, verifies and copies a model's files on a host; sent by `hosts.resources.weights`.
 
 probe PATH RECORD
-    prints `file SHA256 SIZE NAME` for each file (`?` where not hashed yet) and `wrong WHAT`
+    prints `file SHA256 SIZE NAME` for each file (`?` where not hashed yet) and `wrong WHAT`; or `untrusted WHAT` alone
 make PATH RECORD MANIFEST [SOURCE]
     copies what is missing or altered from SOURCE, hashes all, and compares with MANIFEST
 check PATH RECORD MANIFEST
@@ -12,9 +12,12 @@ Standard library of Python 3.10 only.
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
 import os
+import pwd
+import stat
 import sys
 from typing import TYPE_CHECKING, TypedDict
 
@@ -59,10 +62,61 @@ def sha256(full: str, say: Callable[[int], None] | None = None) -> str:
     return digest.hexdigest()
 
 
-def load(record_path: str) -> Record:
-    """The record; one that is missing or damaged is an empty one, and everything is hashed again."""
+def others(path: str) -> str:
+    """What below a folder another user owns or may write to, code included; "" where there is nothing.
+
+    Of a link it is the file that it leads to, and the folders on the way there.
+    """
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(path):
+        folders[:] = [f for f in folders if f not in IGNORED]
+        for full in (folder, *(os.path.join(folder, name) for name in names)):
+            place = os.path.realpath(full)
+            while place not in seen:
+                seen.add(place)
+                if os.path.lexists(place) and (why := another(place, os.lstat(place))):
+                    return why
+                place = os.path.dirname(place)
+    return ""
+
+
+def another(path: str, status: os.stat_result) -> str:
+    """Whose doing what is at a path may be, where that is neither root nor we; by the rules of `hosts.trust`."""
+    caller = {int(os.environ.get("SUDO_UID", "0"))} if os.geteuid() == 0 else set()
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid not in {0, os.geteuid()} | caller:
+        wanted = " or ".join(dict.fromkeys(("root", account(os.geteuid()))))
+        return f"{path} is owned by {account(status.st_uid)} (mode {mode:04o}), wanted {wanted}; change its owner"
+    if stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX:
+        return ""
+    if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not own_group(status.st_gid)):
+        return f"{path} is writable by others (mode {mode:04o}); run chmod go-w"
+    return ""
+
+
+def account(uid: int) -> str:
     try:
-        with open(record_path, encoding="utf-8") as file:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def own_group(gid: int) -> bool:
+    """Whether only we are in a group: root's, or that of our own name."""
+    try:
+        found = grp.getgrgid(gid)
+    except KeyError:
+        return False
+    ours = account(os.geteuid())
+    return gid == 0 or (found.gr_name == ours and set(found.gr_mem) <= {ours})
+
+
+def load(record_path: str) -> Record:
+    """The record; one that is missing, damaged or another user's is an empty one, and everything is hashed again."""
+    try:
+        with os.fdopen(os.open(record_path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+            if another(record_path, os.fstat(file.fileno())):
+                return {"files": {}, "accepted": None}
             found = json.load(file)
         return {"files": dict(found["files"]), "accepted": found["accepted"]}
     except (OSError, ValueError, KeyError, TypeError):
@@ -149,6 +203,9 @@ def probe(path: str, record_path: str) -> None:
     if not os.path.isdir(path):
         print("absent")
         return
+    if why := others(path):
+        print("untrusted", why)
+        return
     record = load(record_path)
     found = read(path, record)
     for name, (digest, size) in sorted(found.items()):
@@ -234,7 +291,9 @@ def copy(path: str, record: Record, wanted: Sequence[str], source: str) -> None:
 
 
 def save(record_path: str, record: Record) -> None:
-    with open(record_path + ".new", "w", encoding="utf-8") as file:
+    if os.path.lexists(record_path + ".new"):
+        os.unlink(record_path + ".new")
+    with open(record_path + ".new", "x", encoding="utf-8") as file:
         json.dump(record, file)
     os.replace(record_path + ".new", record_path)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from hosts import trust
 from hosts.errors import Unknown
 from hosts.shell import quote
 from hosts.state import Base
@@ -37,16 +38,18 @@ class Claim(Base):
 
     def probe(self) -> str:
         path = quote(self.path)
+        whose = trust.probed(self.path)
         others = (
             f"find {quote(self.path.rpartition('/')[0])} -type f ! -name {quote(self.stack)} ! -name '*.new' "
             "-printf 'held by %f\\n' 2>/dev/null | sort\n"
         )
         return (
-            f"{others if self.exclusive else ''}if [ -e {path} ]; then cat -- {path} || echo unreadable; "
+            f"{whose}\n{others if self.exclusive else ''}if [ -e {path} ]; then cat -- {path} || echo unreadable; "
             "else echo absent; fi"
         )
 
     def parse(self, out: str) -> Self | None:
+        trust.refuse(out)
         lines = out.splitlines()
         held = [line.removeprefix("held by ") for line in lines if line.startswith("held by ")]
         if held:
@@ -68,10 +71,12 @@ class Claim(Base):
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
         path = quote(self.path)
-        yield f"mkdir -p -- {quote(self.path.rpartition('/')[0])}"
+        new = quote(f"{self.path}.new")
+        yield trust.folder(self.path.rpartition("/")[0])
+        yield f"rm -f -- {new}; set -C"
         yield (
-            f"printf 'backend=%s\\nholder=%s\\n' {quote(self.backend)} {quote(self.holder)} >{path}.new; "
-            f"mv -fT -- {path}.new {path}"
+            f"printf 'backend=%s\\nholder=%s\\n' {quote(self.backend)} {quote(self.holder)} >{new}; "
+            f"mv -fT -- {new} {path}"
         )
 
     def remove(self) -> Iterator[str]:

@@ -7,12 +7,14 @@ def run_detached(name: str, command: str, log: str) -> str:
     """Shell that starts `command` as unit `name` unless it runs, passes the log on as progress, and exits as it did.
 
     Where systemd can't be asked for a unit (no root), the command is started in a session of its own instead; a lock
-    file beside the log, held for as long as the command lives, says in both cases whether it runs.
+    file beside the log, held for as long as the command lives, says in both cases whether it runs. The log lies in a
+    trusted folder, and nobody else may open that file: who can read it can hold it, and would be waited for.
     """
     unit, out = quote(f"{name}.service"), quote(log)
     held, ended = quote(f"{log}.running"), quote(f"{log}.exit")
     run = quote(f"{command}; echo $? >{ended}")
     return f"""
+(umask 077; : >>{held}); chmod 0600 {held}
 running() {{ systemctl is-active --quiet {unit} 2>/dev/null || ! flock -n {held} true; }}
 if ! running; then
   rm -f {ended}; : >{out}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from hosts import trust
 from hosts.errors import Unknown
 from hosts.shell import quote, secret_variable
 from hosts.state import Base
@@ -25,22 +26,36 @@ def _guard_steps(path: str) -> Iterator[str]:
     yield f"printf '%s\\n' {quote(path)} >{owned_marker(path)}"
 
 
-def _stat(path: str, guarded: bool) -> str:
-    """Shell that prints `type mode user group [foreign]` and goes on when `$kind` is file, of `$size` bytes."""
-    mark = f'[ -e {owned_marker(path)} ] || foreign=" foreign"' if guarded else ":"
+def _stat(path: str, owner: str, guarded: bool) -> str:
+    """Shell that prints `type mode user group [foreign] [others]` and goes on if `$kind` is file, of `$size` bytes.
+
+    It prints why instead where the folder can't be trusted; `others` is what belongs neither to us nor to `owner`.
+    """
+    mark = f'[ -e {owned_marker(path)} ] || marks=" foreign"' if guarded else ":"
     return (
-        f"p={quote(path)}; foreign=; {mark}\n"
+        f"{trust.probed(_folder(path), owner=owner)}\n"
+        f"p={quote(path)}; marks=; {mark}\n"
         'if [ -L "$p" ]; then kind=link; elif [ -f "$p" ]; then kind=file; elif [ -d "$p" ]; then kind=directory; '
         'elif [ -e "$p" ]; then kind=special; '
         'elif (cd / && d=$(dirname -- "$p"; printf x); d=${d%?x}; [ -d "$d" ] && [ ! -x "$d" ]); then kind=hidden; '
         "else kind=absent; fi\n"
         "if [ $kind = absent ] || [ $kind = hidden ]; then echo $kind; "
-        'else s=$(stat -c "%s %a %U %G" -- "$p"); size=${s%% *}; printf "%s %s%s\\n" $kind "${s#* }" "$foreign"; fi\n'
+        'else s=$(stat -c "%u %s %a %U %G" -- "$p"); '
+        f'trust_ours "${{s%% *}}" {quote(owner) if owner else ""} || marks="$marks others"; '
+        's=${s#* }; size=${s%% *}; printf "%s %s%s\\n" $kind "${s#* }" "$marks"; fi\n'
     )
 
 
-def _parse_stat(path: str, out: str) -> tuple[str, str, str, str] | None:
-    """(kind, mode with four digits, user, group) or None; raises Unknown for what must not be touched."""
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def _parse_stat(path: str, out: str) -> tuple[str, str, str, str, bool] | None:
+    """(kind, mode with four digits, user, group, whether it is another user's); None where it is absent.
+
+    Raises Unknown for what must not be touched.
+    """
+    trust.refuse(out)
     words = out.partition("\n")[0].split()
     if words == ["absent"]:
         return None
@@ -48,27 +63,48 @@ def _parse_stat(path: str, out: str) -> tuple[str, str, str, str] | None:
         raise Unknown(f"the folder of {path} is closed to this user; give the fleet's user sudo, or move the path")
     if len(words) < 4 or words[0] not in ("file", "directory", "link", "special"):
         raise Unknown(f"its probe printed {out[:200]!r}")
-    if words[4:] == ["foreign"]:
+    if "foreign" in words[4:]:
         raise Unknown(
             f"{path} exists and was not written by Slipway; it is somebody else's "
             "(set `slurm: existing` in the fleet file to use that cluster as it is, or move the file away)"
         )
-    return words[0], words[1].zfill(4), words[2], words[3]
+    return words[0], words[1].zfill(4), words[2], words[3], words[-1] == "others"
+
+
+def _refuse_others(path: str, mode: str, user: str, wanted: str) -> None:
+    raise Unknown(
+        f"{path} is owned by {user} (mode {mode}), wanted {wanted or 'root or ourselves'}; "
+        "remove it, or choose another path (storage.path in the fleet file)"
+    )
 
 
 def _put(path: str, produce: str, mode: str, owner: str, group: str) -> Iterator[str]:
-    """Steps that write a file beside the path and rename it over; `produce` is shell that prints its bytes."""
-    new = quote(path + ".slipway-new")
-    yield f"rm -rf -- {new}; (umask 077; {produce} >{new})"
+    """Steps that write a file beside the path and rename it over; `produce` is shell that prints its bytes.
+
+    They work in the folder itself, so that it is one folder from the check to the rename, and as its owner, so that no
+    link there leads root elsewhere.
+    """
+    folder, _, name = path.rpartition("/")
+    old, new = quote(f"./{name}"), quote(f"./{name}.slipway-new")
+    yield f"{trust.trusted(folder or '/', owner=owner)}\ncd -P -- {quote(folder or '/')}; trust_as ."
+    yield f'"${{as[@]}}" rm -rf -- {new}'
+    yield f"""{produce} | "${{as[@]}}" bash -c 'set -C; umask 077; cat >"$1"' - {new}"""
+    yield f'"${{as[@]}}" chmod -- {quote(mode)} {new}'
+    yield from _own(new, owner, group)
+    yield f'"${{as[@]}}" mv -fT -- {new} {old}'
+
+
+def _own(path: str, owner: str, group: str) -> Iterator[str]:
+    """Steps that give it away, where it is not theirs already."""
     if owner or group:
-        yield f"chown -- {quote(owner + (':' + group if group else ''))} {new}"
-    yield f"chmod -- {quote(mode)} {new}"
-    yield f"mv -fT -- {new} {quote(path)}"
+        whose = ("%U" if owner else "") + (":%G" if group else "")
+        wanted = quote(owner + (":" + group if group else ""))
+        yield f'[ "$(stat -c {whose} -- {path})" = {wanted} ] || chown -h -- {wanted} {path}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File(Base):
-    """A text file; `owner` or `group` "" are left as they are, `guard` refuses one that we did not write."""
+    """A text file; `owner` "" is root or ourselves, `group` "" any, `guard` refuses one that we did not write."""
 
     kind: ClassVar[str] = "File"
     path: str
@@ -85,7 +121,7 @@ class File(Base):
     def probe(self) -> str:
         same = hashlib.sha256(_bytes(self.content)).hexdigest()
         return (
-            _stat(self.path, self.guard)
+            _stat(self.path, self.owner, self.guard)
             + f'[ $kind = file ] || exit 0\nif [ ! -r "$p" ]; then echo unreadable; exit 0; fi\n'
             f'if [ "$size" -gt {MAX_CONTENT_BYTES} ]; then echo large; exit 0; fi\n'
             f's=$(sha256sum <"$p"); if [ "${{s%% *}}" = {same} ]; then echo same; else echo other; base64 -w0 <"$p"; fi'
@@ -95,7 +131,7 @@ class File(Base):
         stat = _parse_stat(self.path, out)
         if stat is None:
             return None
-        kind, mode, owner, group = stat
+        kind, mode, owner, group, others = stat
         if kind == "directory":
             raise Unknown(f"{self.path} is a directory, and a file is wanted there; move it away")
         body = out.partition("\n")[2]
@@ -110,7 +146,8 @@ class File(Base):
             content = f"(more than {MAX_CONTENT_BYTES} bytes)"
         else:
             raise Unknown(f"{self.path} can't be read by this user")
-        return replace(self, content=content, mode=mode, owner=self.owner and owner, group=self.group and group)
+        shown = owner if self.owner or others else ""
+        return replace(self, content=content, mode=mode, owner=shown, group=self.group and group)
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
         if self.guard:
@@ -148,7 +185,7 @@ class SecretFile(Base):
 
     def probe(self) -> str:
         return (
-            _stat(self.path, self.guard)
+            _stat(self.path, self.owner, self.guard)
             + '[ $kind = file ] || exit 0\nif [ -r "$p" ]; then sha256sum <"$p"; else echo unreadable; fi'
         )
 
@@ -156,10 +193,12 @@ class SecretFile(Base):
         stat = _parse_stat(self.path, out)
         if stat is None:
             return None
-        kind, mode, owner, group = stat
+        kind, mode, owner, group, others = stat
         if kind == "directory":
             raise Unknown(f"{self.path} is a directory, and a file is wanted there; move it away")
         body = out.partition("\n")[2].split()
+        if others and kind == "file":
+            _refuse_others(self.path, mode, owner, self.owner)  # who made it knows what is in it
         if kind == "file" and (not body or body[0] == "unreadable"):
             raise Unknown(f"{self.path} can't be read by this user")
         found = body[0] if kind == "file" else f"(a {kind})"
@@ -180,7 +219,7 @@ class SecretFile(Base):
         if self.digest:
             produce = f'base64 -d <<<"${{{secret_variable(self.secret)}:?no value for the secret {self.secret}}}"'
         elif actual is not None and actual.digest == "":
-            produce = f"cat -- {quote(self.path)}"
+            produce = f'"${{as[@]}}" cat -- {quote("./" + self.path.rpartition("/")[2])}'
         else:
             produce = "od -An -N32 -tx1 /dev/urandom | tr -d ' \\n'"
         yield from _put(self.path, produce, self.mode, self.owner, self.group)
@@ -193,7 +232,7 @@ class SecretFile(Base):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory(Base):
-    """A folder; removing it takes what is in it along only with `purge`."""
+    """A folder, refused where it is another user's; removing it takes what is in it along only with `purge`."""
 
     kind: ClassVar[str] = "Directory"
     path: str
@@ -207,23 +246,30 @@ class Directory(Base):
         return f"directory:{self.path}"
 
     def probe(self) -> str:
-        return _stat(self.path, guarded=False)
+        return _stat(self.path, self.owner, guarded=False)
 
     def parse(self, out: str) -> Self | None:
         stat = _parse_stat(self.path, out)
         if stat is None:
             return None
-        kind, mode, owner, group = stat
+        kind, mode, owner, group, others = stat
         if kind != "directory":
             raise Unknown(f"{self.path} is a {kind}, and a directory is wanted there; move it away")
+        if others:
+            _refuse_others(self.path, mode, owner, self.owner)
         return replace(self, mode=mode, owner=self.owner and owner, group=self.group and group)
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
-        path = quote(self.path)
-        yield f"mkdir -p -- {path}"
-        if self.owner or self.group:
-            yield f"chown -- {quote(self.owner + (':' + self.group if self.group else ''))} {path}"
-        yield f"chmod -- {quote(self.mode)} {path}"
+        folder, _, name = self.path.rpartition("/")
+        path, owner = quote(f"./{name}"), quote(self.owner) if self.owner else ""
+        yield f"{trust.folder(folder or '/', self.owner)}\ncd -P -- {quote(folder or '/')}; trust_as ."
+        yield f'[ -d {path} ] && [ ! -L {path} ] || "${{as[@]}}" mkdir -m 0700 -- {path}'
+        yield (
+            f'trust_ours "$(stat -c %u -- {path})" {owner} || '
+            f"{{ echo {quote(self.path)} belongs to another user; exit 1; }}\ntrust_as {path}"
+        )
+        yield f'"${{as[@]}}" chmod -- {quote(self.mode)} {path}'
+        yield from _own(path, self.owner, self.group)
 
     def remove(self) -> Iterator[str]:
         path = quote(self.path)

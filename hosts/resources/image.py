@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from hosts import trust
 from hosts.errors import Unknown
 from hosts.resources.detached import run_detached
 from hosts.shell import quote
@@ -55,8 +56,7 @@ class Image(Base):
         return replace(self) if self.digest in text else None
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
-        folder = self.log.rpartition("/")[0]
-        yield f"mkdir -p -- {quote(folder)}"
+        yield trust.folder(self.log.rpartition("/")[0])
         script = f"bash -c {quote(self.loading())}"
         yield run_detached(f"slipway-image-{fingerprint(self.reference, self.user)}", script, self.log)
 
@@ -84,7 +84,9 @@ class Image(Base):
             'for file in "$home/.config" /etc; do [ ! -e "$file/containers/storage.conf" ] || undecided=; done\n'
             f'as_user() {{ {become}env -i HOME="$home" PATH={PATH} LC_ALL=C.UTF-8 XDG_RUNTIME_DIR="$runtime" '
             '${undecided:+STORAGE_DRIVER=overlay} TMPDIR="${scratch:-/var/tmp}" "$@"; }\n'
-            'podman_() { as_user mkdir -p -m 0700 -- "$runtime" && as_user podman "$@"; }'
+            'podman_() { as_user mkdir -p -m 0700 -- "$runtime"\n'
+            '  as_user test -O "$runtime" || { echo "$runtime is not the user\'s own" >&2; return 125; }\n'
+            '  as_user podman "$@"; }'
         )
 
     def loading(self) -> str:

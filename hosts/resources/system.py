@@ -165,7 +165,7 @@ class Unit(Base):
         text = f"[Service]\nEnvironment=SLIPWAY_FINGERPRINT={self.fingerprint}\n"
         if self.reads:
             paths = " ".join(quote(line.split("  ", 1)[1]) for line in self.reads)
-            note = f'mkdir -p /run/slipway && sha256sum -- "$$@" >{self.started_with}'
+            note = f'mkdir -p -m 0700 /run/slipway && sha256sum -- "$$@" >{self.started_with}'
             text += f"ExecStartPre=+/bin/sh -c '{note}' sh {paths}\n"
         return text
 

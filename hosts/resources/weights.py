@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from hosts import trust
 from hosts.errors import Unknown
 from hosts.resources.detached import run_detached
 from hosts.resources.programs import program, run
@@ -18,6 +19,7 @@ class Weights(Base):
 
     An empty manifest takes the folder as it is found first (after its index and shards agreed) and holds it to that.
     `records` is a folder of ours for what was hashed when, so that hundreds of GiB are read once and not at each run.
+    Refused where another user could change what was verified: among the files is code that the engine runs.
     """
 
     kind: ClassVar[str] = "Weights"
@@ -36,9 +38,10 @@ class Weights(Base):
         return f"{self.records}/{fingerprint(self.path)}.json"
 
     def probe(self) -> str:
-        return run("weights", "probe", self.path, self.record)
+        return f"{trust.probed(self.path, self.records)}\n{run('weights', 'probe', self.path, self.record)}"
 
     def parse(self, out: str) -> Self | None:
+        trust.refuse(out)
         lines = out.splitlines()
         if lines == ["absent"]:
             return None
@@ -52,8 +55,11 @@ class Weights(Base):
         return replace(self, manifest=tuple(sorted((f for f in found if f.split(" ", 2)[2] in wanted), key=_name)))
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
-        folder, tool = quote(self.records), f"{self.record}.py"
-        yield f"mkdir -p -- {folder}"
+        tool = f"{self.record}.py"
+        yield trust.folder(self.records)
+        yield trust.folder(self.path.rpartition("/")[0])
+        if self.source and not self.manifest:
+            yield trust.trusted(self.source)  # nothing else says what the files should be
         yield (
             f"cat >{quote(self.record + '.manifest')} <<'SLIPWAY_MANIFEST'\n"
             + "\n".join(self.manifest)

@@ -124,17 +124,31 @@ def _removable(stage: Stage) -> Stage:
 
 
 def purge(fleet: Fleet, connect: Connect) -> list[str]:
-    """Removes environments, their caches, and models that we copied, where no stack claims them; what went."""
+    """Removes environments, their caches, and models that we copied, where no stack claims them; what went.
+
+    What lies in a folder that another user could alter is left alone.
+    """
     root, claims = quote(fleet.storage.path), quote(paths.storage_claims(fleet))
     script = f"""
-cd {root} 2>/dev/null || exit 0
+cd -P -- {root} 2>/dev/null || exit 0
+top=$(pwd -P)
 claimed() {{ ls {claims}/"$1"/* >/dev/null 2>&1; }}
-for e in envs/*-????????????????; do
-  [ -d "$e" ] && ! claimed "env-${{e#envs/}}" || continue
-  rm -rf --one-file-system -- "$e" "$e".* "cache/${{e#envs/}}" && echo "$e"
-done
-for m in models/*; do  # a folder that we merely verified is somebody else's
-  [ -e "$m/.slipway-copy" ] && ! claimed "model-${{m#models/}}" || continue
-  rm -rf --one-file-system -- "$m" && echo "$m"
-done"""
+ours() {{ [ -z "$(untrusted {root}/"$1")" ]; }}
+emptied() (  # a folder's own user removes what is in it
+  cd -P -- "$1" 2>/dev/null && [ "$(pwd -P)" = "$top/$1" ] && trust_as . &&
+    "${{as[@]}}" rm -rf --one-file-system -- "./$2"
+)
+if ours .slipway/claims && ours envs; then
+  for e in envs/*-????????????????; do
+    [ -d "$e" ] && ! claimed "env-${{e#envs/}}" || continue
+    rm -rf --one-file-system -- "$e" "$e".* && echo "$e"
+    emptied cache "${{e#envs/}}"
+  done
+fi
+if ours .slipway/claims && ours models; then
+  for m in models/*; do  # a folder that we merely verified is somebody else's
+    [ -e "$m/.slipway-copy" ] && ! claimed "model-${{m#models/}}" || continue
+    rm -rf --one-file-system -- "$m" && echo "$m"
+  done
+fi"""
     return ask(fleet, connect, script)[0].split()

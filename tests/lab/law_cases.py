@@ -147,8 +147,12 @@ def job(stack: str) -> Case:
         resource=made,
         needs=(
             Directory(path=folder, owner=USER, purge=True),
-            File(path=f"{folder}/server.py", content=SERVER),
-            File(path=f"{folder}/job.sbatch", content=SCRIPT.replace("FOLDER", folder).replace("NODE", NODE)),
+            File(path=f"{folder}/server.py", content=SERVER, owner=USER),
+            File(
+                path=f"{folder}/job.sbatch",
+                content=SCRIPT.replace("FOLDER", folder).replace("NODE", NODE),
+                owner=USER,
+            ),
             File(path=f"{folder}/key", content="a key\n", mode="0600", owner=USER),
         ),
         drift=(

@@ -8,6 +8,7 @@ import pytest
 
 from hosts.errors import Unknown
 from hosts.resources.claim import Claim
+from hosts.trust import FUNCTIONS
 from infra.deployment import LauncherConfig, Parallelism
 from infra.desired import desired
 from tests.unit.stacks import STACK, changed, parse
@@ -33,7 +34,7 @@ def test_a_gpu_is_one_stacks(files: dict[str, str], there: bool, refused: str, t
     folder.mkdir(parents=True)
     for name, text in files.items():
         (folder / name).write_text(text)
-    out = subprocess.run(["bash", "-c", claim.probe()], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(["bash", "-c", FUNCTIONS + claim.probe()], capture_output=True, text=True, check=True).stdout
     if refused:
         with pytest.raises(Unknown, match=refused):
             claim.parse(out)
@@ -41,7 +42,9 @@ def test_a_gpu_is_one_stacks(files: dict[str, str], there: bool, refused: str, t
         assert (claim.parse(out) == claim) is there
     if "pd" in files and "k2" not in files:  # what all stacks may hold at once is not refused
         shared = replace(claim, exclusive=False)
-        out = subprocess.run(["bash", "-c", shared.probe()], capture_output=True, text=True, check=True).stdout
+        out = subprocess.run(
+            ["bash", "-c", FUNCTIONS + shared.probe()], capture_output=True, text=True, check=True
+        ).stdout
         assert shared.parse(out) is None
 
 

@@ -1,7 +1,12 @@
 """An environment from channel to prefix: a package of our own is indexed, locked and linked for real, by py-rattler."""
 
 import asyncio
+import base64
+import hashlib
 import json
+import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +111,96 @@ def test_everything_wrong_in_an_environment_file_is_told(directory: Path, text: 
     assert [problem.where for problem in caught.value.problems] == places
 
 
+@pytest.fixture
+def linked(channel: Path, directory: Path, tmp_path: Path) -> Path:
+    """A prefix with a Conda package and a wheel, as they were installed."""
+    write(directory, str(channel), "hello")
+    prefix = tmp_path / "prefix"
+    install_env.link(lock_environment.lock(directory, lambda _: None), prefix)
+    site = prefix / "lib" / "python3.11" / "site-packages"
+    (site / "a-1.dist-info").mkdir(parents=True)
+    (site / "a").mkdir()
+    (site / "a" / "__init__.py").write_text("pass\n")
+    (site / "a" / "__pycache__").mkdir()
+    (site / "a" / "__pycache__" / "__init__.cpython-311.pyc").write_bytes(b"old")
+    (prefix / "bin" / "a").write_text("#!/bin/sh\n")
+    lines = []
+    for name in ("a/__init__.py", "../../../bin/a"):
+        digest = base64.urlsafe_b64encode(hashlib.sha256((site / name).read_bytes()).digest()).decode()
+        lines.append(f"{name},sha256={digest.rstrip('=')},1")
+    lines += ["a/__pycache__/__init__.cpython-311.pyc,,", "a-1.dist-info/RECORD,,"]
+    (site / "a-1.dist-info" / "RECORD").write_text("\n".join(lines))
+    return prefix
+
+
+ALTERED: list[tuple[str, str, str | None, str]] = [
+    ("a Conda package's program", "bin/hello", "#!/bin/sh\nrm -r ~\n", "bin/hello was altered"),
+    ("a Conda package's data", "binary", None, "binary is missing"),
+    ("a wheel's module", "lib/python3.11/site-packages/a/__init__.py", "evil", "/a/__init__.py was altered"),
+    ("a wheel's program", "bin/a", "evil", "bin/a was altered"),
+    ("what Python runs at each start", "lib/python3.11/site-packages/x.pth", "import x", "/x.pth is of no package"),
+    ("a module of nobody's", "lib/python3.11/site-packages/b.py", "evil", "/b.py is of no package"),
+    ("a program of nobody's", "bin/python", "evil", "bin/python is of no package"),
+    ("a library of nobody's", "lib/libc.so.6", "evil", "lib/libc.so.6 is of no package"),
+    ("byte code without its source", "lib/python3.11/c.pyc", "evil", "lib/python3.11/c.pyc is of no package"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "says"), [row[1:] for row in ALTERED], ids=[row[0] for row in ALTERED])
+def test_what_was_there_is_verified_by_its_contents(linked: Path, name: str, text: str | None, says: str) -> None:
+    install_env.verify(linked)
+    if text is None:
+        (linked / name).unlink()
+    else:
+        (linked / name).write_text(text)
+    with pytest.raises(install_env.InstallFailed, match=f"is not what its packages are: .*{re.escape(says)}; remove"):
+        install_env.verify(linked)
+
+
+def test_a_marker_alone_is_verified_once(linked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A prefix that no run of ours made is looked through before it counts, and what was altered never does."""
+    (linked / install_env.MARKER).write_text('{"digest": "d1"}')
+    module = linked / "lib" / "python3.11" / "site-packages" / "a" / "__init__.py"
+    was = module.read_text()
+    module.write_text("evil")
+    assert install_env.main(arguments(tmp_path, linked)) == 1
+    assert "a/__init__.py was altered; remove that folder" in last_line(capsys)
+    assert not (tmp_path / "prefix.verified").exists()
+    module.write_text(was)
+    (linked / "bin" / "python").symlink_to(sys.executable)
+    (linked / "conda-meta" / "python.json").write_text('{"paths_data": {"paths": [{"_path": "bin/python"}]}}')
+    assert install_env.main(arguments(tmp_path, linked)) == 0
+    assert (tmp_path / "prefix.verified").read_text() == "d1\n"
+    assert (module.parent / "__pycache__" / "__init__.cpython-311.pyc").read_bytes() != b"old"
+    module.write_text("evil")
+    assert install_env.main(arguments(tmp_path, linked)) == 0, "hashing it all is for once"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
+def test_word_of_a_stranger_is_none(tmp_path: Path) -> None:
+    prefix = tmp_path / "prefix"
+    install_env.note(prefix, "d1")
+    assert install_env.verified(prefix, "d1")
+    assert not install_env.verified(prefix, "d2")
+    os.chown(tmp_path / "prefix.verified", 65534, 0)
+    assert not install_env.verified(prefix, "d1")
+    (tmp_path / "prefix.verified").rename(tmp_path / "x")
+    os.chown(tmp_path / "x", 0, 0)
+    (tmp_path / "prefix.verified").symlink_to("x")
+    assert not install_env.verified(prefix, "d1")
+
+
+def test_a_lock_is_nobody_elses_to_hold(tmp_path: Path) -> None:
+    """And is not taken through a link."""
+    (tmp_path / "prefix.lock").touch(0o666)
+    with install_env.locked(tmp_path / "prefix"):
+        assert (tmp_path / "prefix.lock").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "link.lock").symlink_to("target")
+    with pytest.raises(OSError, match="symbolic links"), install_env.locked(tmp_path / "link"):
+        pass
+    assert not (tmp_path / "target").exists()
+
+
 @pytest.mark.parametrize("name", ["vllm-0.19.1", "vllm-0.19.1-cpu"])
 def test_shipped_environments_are_read(name: str) -> None:
     folder = Path(lock_environment.__file__).parent.parent / "environments" / name
@@ -131,6 +226,7 @@ def test_a_complete_prefix_is_left_alone(tmp_path: Path, capsys: pytest.CaptureF
     prefix = tmp_path / "prefix"
     prefix.mkdir()
     (prefix / install_env.MARKER).write_text('{"digest": "d1"}')
+    (tmp_path / "prefix.verified").write_text("d1\n")
     assert install_env.main(arguments(tmp_path, prefix)) == 0
     assert last_line(capsys) == "phase: done"
 

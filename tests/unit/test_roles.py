@@ -18,6 +18,7 @@ from hosts.resources.environment import CondaEnv
 from hosts.resources.files import Directory, File, SecretFile, owned_marker
 from hosts.resources.system import Package, Requirement, Unit, User
 from hosts.state import Resource, Stage, from_wire, to_wire
+from hosts.trust import FUNCTIONS
 from roles import containers, render, requirements
 from roles.base import base
 from roles.environment import environment
@@ -208,7 +209,7 @@ def test_an_environment_is_claimed_before_it_is_made() -> None:
 
 def run(required: Requirement, folder: Path, changed: Mapping[str, str] | None = None) -> str:
     """What a check prints with `folder` first on PATH; `changed` replaces paths of the machine by a test's own."""
-    script = required.check
+    script = FUNCTIONS + required.check
     for old, new in (changed or {}).items():
         assert old in script
         script = script.replace(old, new)
@@ -536,6 +537,33 @@ def test_disk(tmp_path: Path) -> None:
     program(tmp_path / "bin", "du", "#!/bin/sh\nprintf '%s\\tx\\n' $((90 << 20))\n")
     assert at(there, free_gib=99) == f"10 GiB free in {there}, and 0 GiB there already"
     assert at(there, free_gib=99, counted=(str(there),)) == "ok"
+
+
+FOREIGN: list[tuple[str, int, int, int, str]] = [
+    # what the folder above the storage is: mode, owner, group; what is found, of it
+    ("ours", 0o755, 0, 0, "ok"),
+    ("everybody's, as a scratch filesystem", 0o1777, 0, 0, "ok"),
+    ("a project's", 0o2770, 0, 1, " is writable by the group daemon (mode 2770), whose members could replace what"),
+    ("a project's with a sticky bit", 0o3770, 0, 1, "ok"),
+    ("a stranger's", 0o755, 65534, 0, " is owned by nobody (mode 0755), wanted root"),
+    ("a stranger's that is open to all", 0o777, 65534, 0, " is owned by nobody (mode 0777), wanted root"),
+    ("ours, open to all", 0o777, 0, 0, " is writable by everybody (mode 0777), who could replace what is there"),
+]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a folder away")
+@pytest.mark.parametrize(("mode", "uid", "gid", "found"), [row[1:] for row in FOREIGN], ids=[row[0] for row in FOREIGN])
+def test_storage_of_somebody_else(mode: int, uid: int, gid: int, found: str, tmp_path: Path) -> None:
+    """The folder itself, and every one above it."""
+    top = tmp_path / "top"
+    (top / "eva").mkdir(parents=True)
+    os.chown(top, uid, gid)
+    top.chmod(mode)
+    for path in (top, top / "eva"):
+        fleet = replace(LAB, storage=replace(LAB.storage, path=str(path)))
+        (required,) = requirements.disk(fleet)
+        out = run(required, tmp_path)
+        assert out == "ok" if found == "ok" else out.startswith(f"{top}{found}")
 
 
 SITE = requirements.site(partition="gpu", nodes=2, gpus_per_node=8, account="", qos="", time="24:00:00")

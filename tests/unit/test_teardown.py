@@ -1,5 +1,8 @@
 """What a stack has cost, and a cluster that is only removed when nobody claims it."""
 
+import os
+import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,8 +84,32 @@ def test_storage_is_not_removed_with_the_cluster(d: Deployment) -> None:
 
 
 def test_purge_says_what_went(d: Deployment) -> None:
-    hosts = connect({"login": {"cd /shared": "envs/vllm-0.19.1-0123456789abcdef\nmodels/tiny\n"}})
+    hosts = connect({"login": {"cd -P -- /shared": "envs/vllm-0.19.1-0123456789abcdef\nmodels/tiny\n"}})
     assert purge(d.fleet, hosts) == ["envs/vllm-0.19.1-0123456789abcdef", "models/tiny"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a folder away")
+def test_a_purge_follows_nobody_elses_folders(d: Deployment) -> None:
+    """The script itself, run on a storage where another user put links and folders in the way."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage, name = Path(folder), "vllm-0.19.1-0123456789abcdef"
+        for made in (f"envs/{name}", "models/tiny", ".slipway/claims", "kept/tiny", f"elsewhere/{name}"):
+            (storage / made).mkdir(parents=True)
+        for model in ("models/tiny", "kept/tiny"):
+            (storage / model / ".slipway-copy").touch()
+        storage.chmod(0o1777)
+        (storage / "cache").symlink_to("elsewhere")
+        (storage / "models").rename(storage / "mine")
+        (storage / "models").symlink_to("kept")
+        os.lchown(storage / "models", 65534, 0)
+        fleet = replace(d.fleet, storage=replace(d.fleet.storage, path=folder))
+        hosts = Hosts({"login": {}})
+        purge(fleet, hosts)
+        out = subprocess.run(["bash", "-s"], input=hosts.asked[0][1], capture_output=True, text=True, check=True).stdout
+        assert f"envs/{name}" in out
+        assert not (storage / "envs" / name).exists()
+        assert (storage / "elsewhere" / name).exists()
+        assert (storage / "kept" / "tiny").exists()
 
 
 def test_what_stays_when_a_cluster_goes(d: Deployment) -> None:

@@ -175,3 +175,41 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     checked = run("check", gone, tmp_path / "record", manifest)
     assert (checked.returncode, checked.stdout) == (3, f"weights: {gone}: {gone} is missing\n")
     assert "put the model there" in run("make", gone, tmp_path / "record", manifest).stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
+@pytest.mark.parametrize("planted", ["a stranger's", "writable", "a link"])
+def test_a_record_that_is_not_ours_is_none(planted: str, model: Path, tmp_path: Path) -> None:
+    """It could call anything verified."""
+    record, manifest = tmp_path / "record", tmp_path / "manifest"
+    manifest.touch()
+    assert run("make", model, record, manifest).returncode == 0
+    assert run("check", model, record, manifest).returncode == 0
+    if planted == "a stranger's":
+        os.chown(record, 65534, 0)
+    elif planted == "writable":
+        record.chmod(0o666)
+    else:
+        record.rename(tmp_path / "other")
+        record.symlink_to("other")
+    assert run("check", model, record, manifest).returncode == 3
+    assert "wrong not verified yet\n" in run("probe", model, record).stdout
+
+
+OWNERS: list[tuple[str, int, int, str]] = [
+    ("modeling.py", 65534, 0o644, "modeling.py is owned by nobody (mode 0644), wanted root; change its owner"),
+    ("modeling.py", 0, 0o664, ""),
+    ("modeling.py", 0, 0o646, "modeling.py is writable by others (mode 0646); run chmod go-w"),
+    ("code", 65534, 0o755, "code is owned by nobody (mode 0755), wanted root; change its owner"),
+    ("code", 0, 0o777, "code is writable by others (mode 0777); run chmod go-w"),
+]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
+@pytest.mark.parametrize(("name", "uid", "mode", "says"), OWNERS)
+def test_what_others_may_alter_is_not_looked_at(name: str, uid: int, mode: int, says: str, model: Path) -> None:
+    (model / "modeling.py").write_text("pass\n")
+    os.chown(model / name, uid, 0)
+    (model / name).chmod(mode)
+    out = run("probe", model, model.parent / "record").stdout
+    assert out.startswith(f"untrusted {model}/{says}\n") if says else out.endswith("\nend\n")
