@@ -2,8 +2,8 @@
 
 import re
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""C0, DEL, C1, what turns the direction of writing, and bytes that were no UTF-8 (lone surrogates)."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0, DEL, C1, ends of lines and paragraphs, what turns the direction of writing, and lone surrogates (no UTF-8)."""
 
 
 def printable(text: str, keep: str = "\n") -> str:

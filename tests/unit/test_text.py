@@ -11,6 +11,7 @@ CASES = [
     ("the same by one byte", "\x9d0;x\x9c\x9b2J", r"\x9d0;x\x9c\x9b2J"),
     ("back over the line", "failed\r\x08ready", r"failed\x0d\x08ready"),
     ("NUL and DEL", "a\0b\x7f", r"a\x00b\x7f"),
+    ("other ends of lines", "a\x0bb\x85c\u2028d\u2029", r"a\x0bb\x85c\u2028d\u2029"),
     ("from right to left", "a\u202eb\u2066c\u2069", r"a\u202eb\u2066c\u2069"),
     ("bytes that are no UTF-8", b"a\xff\x9b".decode("utf-8", "surrogateescape"), r"a\xff\x9b"),
     ("half a pair", "\ud83d", r"\ud83d"),
