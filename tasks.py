@@ -93,6 +93,11 @@ def show(document: Mapping[str, object], text: str, json: bool) -> None:
     print(jsonlib.dumps(document, indent=1) if json else printable(text, LAYOUT))
 
 
+def show_line(line: str) -> None:
+    """One line of a log that is followed, as it comes."""
+    print(printable(line, keep="\t"), flush=True)
+
+
 def holder(what: str) -> str:
     """Who a host's lock says is at work."""
     return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}, {what}"
@@ -530,9 +535,7 @@ def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, js
         if follow and json:
             raise InputError([Problem(where="--follow", found="--json as well", wanted="one of the two")])
         if follow:
-            job_logs.follow(
-                it, connections(it.fleet), lines, lambda line: print(printable(line, keep="\t"), flush=True)
-            )
+            job_logs.follow(it, connections(it.fleet), lines, show_line)
             return
         text = job_logs.logs(it, connections(it.fleet), lines)
         show({"stack": it.stack, "lines": text.rstrip("\n").split("\n")}, text.rstrip(), json)

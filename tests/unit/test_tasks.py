@@ -128,6 +128,8 @@ def test_text_from_machines_does_not_command_the_terminal(capsys: pytest.Capture
     assert json.loads("{" + document) == {"why": "\x1b[2J\n"}
     assert shown.err.endswith("n1: \\x1b[1A installed\\x0an2: installed\n")
     assert "\x1b" not in shown.out + shown.err
+    tasks.show_line("(EngineCore)\t\x1b[2Jready\r")
+    assert capsys.readouterr().out == "(EngineCore)\t\\x1b[2Jready\\x0d\n"
     with pytest.raises(Exit) as ended, tasks.expected():
         raise Failed("n1: a step exited 1\n    \x1b[31mno\udcff")
     assert str(ended.value) == "error: n1: a step exited 1\n    \\x1b[31mno\\xff"
