@@ -25,6 +25,7 @@ from invoke.tasks import task
 
 from hosts.errors import Failed, InputError, Refused, SlipwayError
 from hosts.problem import Problem
+from hosts.text import printable
 from lab.tasks import ns as lab
 from tools import many_words
 from tools.places import ROOT
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 JSON = "print one JSON document on standard output and nothing else there"
 STACK = "the stack; default: the only one, or the one with slipway:default"
 INTERRUPTED = 130
+LAYOUT = "\n\t"
+"""The control characters of our own texts; any other came from a machine or a file, and is shown escaped."""
 
 
 @contextmanager
@@ -52,7 +55,7 @@ def expected(json: bool = False) -> Iterator[None]:
             problems = [p.to_json() for p in error.problems] if isinstance(error, InputError) else []
             print(jsonlib.dumps({"error": str(error), "problems": problems, "exit": error.exit_code}))
             raise Exit(code=error.exit_code) from None
-        text = str(error)
+        text = printable(str(error), LAYOUT)
         raise Exit(
             text if text.startswith(("error:", "warning:")) else f"error: {text}", code=error.exit_code
         ) from None
@@ -75,7 +78,7 @@ def progress() -> Callable[[str, str], None]:
             text, at = shown.get(host, ("", 0.0))
             if line.strip() and (line != text or now - at > 10):
                 shown[host] = (line, now)
-                print(f"{now - began:6.1f} s  {host}: {line}", file=sys.stderr, flush=True)
+                print(f"{now - began:6.1f} s  {host}: {printable(line, keep='')}", file=sys.stderr, flush=True)
 
     return say
 
@@ -87,7 +90,12 @@ def show(document: Mapping[str, object], text: str, json: bool) -> None:
     if not json and not shows(sys.stdout.encoding):
         encoding = sys.stdout.encoding or "ascii"
         text = text.translate(dict.fromkeys(map(ord, "▏▎▍▌▋▊▉█"), "#")).encode(encoding, "replace").decode(encoding)
-    print(jsonlib.dumps(document, indent=1) if json else text)
+    print(jsonlib.dumps(document, indent=1) if json else printable(text, LAYOUT))
+
+
+def show_line(line: str) -> None:
+    """One line of a log that is followed, as it comes."""
+    print(printable(line, keep="\t"), flush=True)
 
 
 def holder(what: str) -> str:
@@ -261,7 +269,11 @@ def enroll(
             return opened[-1]
 
         def ask(question: str) -> bool:
-            return not json and sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+            return (
+                not json
+                and sys.stdin.isatty()
+                and input(f"{printable(question, keep='')} [y/N] ").strip().lower() in ("y", "yes")
+            )
 
         def accept(question: str) -> bool:
             return accept_new or ask(question)
@@ -523,10 +535,10 @@ def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, js
         if follow and json:
             raise InputError([Problem(where="--follow", found="--json as well", wanted="one of the two")])
         if follow:
-            job_logs.follow(it, connections(it.fleet), lines, lambda line: print(line, flush=True))
+            job_logs.follow(it, connections(it.fleet), lines, show_line)
             return
         text = job_logs.logs(it, connections(it.fleet), lines)
-        show({"stack": it.stack, "lines": text.splitlines()}, text.rstrip(), json)
+        show({"stack": it.stack, "lines": text.rstrip("\n").split("\n")}, text.rstrip(), json)
 
 
 @task(help={"stack": STACK, "tools": "also ask for a tool call and for a reasoning reply", "json": JSON})
@@ -604,6 +616,7 @@ def teardown(
             "hosts": found.hosts,
             "others": found.others,
             "left": [],
+            "foreign": [finding.to_json() for finding in found.foreign],
             "cluster_removed": gone,
             "purged": purged,
         }
@@ -611,6 +624,7 @@ def teardown(
             f"nothing of {it.stack} is left on {', '.join(found.hosts)}",
             f"looked at: {', '.join(found.looked_at)}",
             *([f"not looked at, since they are somebody else's: {', '.join(found.others)}"] if found.others else []),
+            *(f"note: {note}" for note in found.notes()),
             cost.text(),
         ]
         if cluster:
@@ -645,7 +659,7 @@ def demo(context: Context) -> None:
         pulumi("up", "-s", "lab", "--yes", "--skip-preview", "--non-interactive")
         print("\n$ invoke smoke -s lab --tools", flush=True)
         connect = connections(it.fleet)
-        print(ask_for_tokens(it, connect, tools=True).text())
+        show({}, ask_for_tokens(it, connect, tools=True).text(), json=False)
         found = read_status(it, connect)
         print(
             f"\nserved at {found.endpoint} (a stand-in cluster: the GPUs are counted, the tiny model runs on the CPU)"

@@ -6,9 +6,10 @@ proc_meminfo(5), nvidia-smi --help-query-gpu, the kernel's Documentation/ABI/sta
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hosts.shell import Frame, parse_frames, probe_script, quote
+from hosts.text import printable
 
 STAND_IN = "/dev/slipway-gpu"
 """Device files of the lab's machines that stand where GPUs would be."""
@@ -130,12 +131,14 @@ def script(storage: str) -> str:
     return probe_script(list(_probes(storage).values()))
 
 
-def read(storage: str, stdout: str) -> Facts | None:
-    """The answer to `script(storage)`; None where it arrived incomplete."""
-    frames, complete = parse_frames(script(storage), stdout)
+def read(storage: str, asked: str, stdout: str) -> Facts | None:
+    """The answer to the script `asked`, made by `script(storage)`; None where it arrived incomplete."""
+    frames, complete = parse_frames(asked, stdout)
     if not complete:
         return None
-    return facts({name: frames[str(n)] for n, name in enumerate(_probes(storage))})
+    said = {name: frames[str(n)] for n, name in enumerate(_probes(storage))}
+    # names of hardware go to terminals, fleet files and SLURM's configuration
+    return facts({name: replace(frame, out=printable(frame.out, keep="\n\t")) for name, frame in said.items()})
 
 
 def facts(said: Mapping[str, Frame]) -> Facts:

@@ -3,8 +3,8 @@
 The script is one compound command: bash runs nothing of it before it has read all of it, so a script cut in transfer
 runs nothing. Each frame is a subshell without standard input, so that no command swallows the rest of the script or
 ends it. Frames start with byte 0x1e and a token of the script itself: banners before it and odd bytes inside it are no
-frames. A line that starts with byte 0x1f is progress, passed on while the script runs. Each script has the functions
-of `hosts.trust`.
+frames, and whoever writes to what is read can't forge one, for each script has a random token. A line that starts
+with byte 0x1f is progress, passed on while the script runs. Each script has the functions of `hosts.trust`.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 
 from hosts import trust
 
@@ -101,9 +102,8 @@ def _frame(name: str, command: str) -> str:
 
 def _compound(lines: Sequence[str]) -> str:
     body = "\n".join(lines)
-    token = _sha256(body)[:12]
     return (
-        f"{{\nslipway_token={token}\nexport LC_ALL=C.UTF-8\n{trust.FUNCTIONS}{body}\n"
+        f"{{\nslipway_token={token_hex(8)}\nexport LC_ALL=C.UTF-8\n{trust.FUNCTIONS}{body}\n"
         f"printf '{MARK}%s end\\n' \"$slipway_token\"\nexit 0\n}}\n"
     )
 

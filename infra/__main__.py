@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hosts.errors import SlipwayError
 from hosts.resources import Endpoint
 from hosts.state import Stage
+from hosts.text import printable
 from infra import spec
 from infra.components import Group, StageResource
 from infra.controller import backend, secrets_folder
@@ -43,7 +44,7 @@ def main() -> None:
         made += Group("Cluster", stack, cluster, fleet, after=[claim]).stages[-1:]
     service = Group("Serving", stack, serving, fleet, after=made)
     for problem in deployment.warnings:
-        pulumi.warn(str(problem).removeprefix("warning: "), service)
+        pulumi.warn(printable(str(problem).removeprefix("warning: ")), service)
 
     pulumi.export("endpoint", service.stages[-1].observed.apply(lambda seen: (seen or {}).get("endpoint", "")))
     pulumi.export("model", deployment.served_name)
@@ -55,4 +56,4 @@ def main() -> None:
 try:
     main()
 except SlipwayError as error:
-    raise pulumi.RunError(str(error)) from None
+    raise pulumi.RunError(printable(str(error))) from None

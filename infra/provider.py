@@ -20,6 +20,7 @@ from hosts.connection import Connect
 from hosts.converge import LOCK_DIR, Report, converge
 from hosts.errors import Blocked, SlipwayError, Unreachable
 from hosts.state import Stage, to_wire
+from hosts.text import printable
 from infra import wire
 from infra.controller import secrets_folder
 from infra.operate.absence import scan
@@ -41,7 +42,7 @@ class StageProvider:
     """The operations on a stage, given by its properties as plain values; `log` is where progress and warnings go."""
 
     def __init__(self, log: Log) -> None:
-        self._log = log
+        self._log: Log = lambda severity, message, urn, once: log(severity, printable(message), urn, once)
         self._secrets: dict[str, str] = {}
         self._stop = threading.Event()
         self._unread: dict[str, dict[str, str]] = {}
@@ -153,9 +154,11 @@ class StageProvider:
         try:
             if stage.name == "claim":
                 say("all hosts", f"looking for anything left of {properties['stack']}")
-                scan(
-                    wire.fleet_of(properties), properties["stack"], self._connect(properties), ignore_claims=True
-                ).raise_left()
+                fleet = wire.fleet_of(properties)
+                found = scan(fleet, properties["stack"], self._connect(properties), ignore_claims=True)
+                for note in found.notes():
+                    self._log("info", note, urn, False)
+                found.raise_left()
             going = wire.claims_only(stage) if stage.keep or stage.name == "claim" else stage
             if going.hosts:
                 self._run(urn, going, properties, absent=True)

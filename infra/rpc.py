@@ -21,6 +21,7 @@ import grpc
 from google.protobuf import empty_pb2, struct_pb2
 
 from hosts.errors import SlipwayError
+from hosts.text import printable
 from infra.provider import Log, Severity, StageProvider
 from infra.wire import How, Plain
 
@@ -179,7 +180,7 @@ def _said(context: Context, work: Callable[[], Answer]) -> Answer:
     try:
         return work()
     except SlipwayError as error:
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, printable(str(error)))
         raise
 
 

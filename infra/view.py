@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from hosts.problem import Problem
+from hosts.text import printable
 from infra import shown
 from infra.bars import waterfall
 from infra.deployment import Deployment
@@ -22,13 +23,8 @@ WIDTH = 100
 
 def plan_text(it: Deployment | Reading, *, ascii_only: bool = False) -> str:
     """The plan as a person reads it; `ascii_only` where the terminal can't show more."""
-    text = "\n".join(_printable(line).rstrip() for line in _lines(reading(it), ascii_only)) + "\n"
+    text = "\n".join(printable(line, keep="").rstrip() for line in _lines(reading(it), ascii_only)) + "\n"
     return text.replace("…", "...").encode("ascii", "replace").decode() if ascii_only else text
-
-
-def _printable(line: str) -> str:
-    """A line that can't command the terminal: names come from users' files."""
-    return line if line.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def _lines(it: Reading, ascii_only: bool) -> Iterator[str]:

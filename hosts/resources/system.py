@@ -8,6 +8,7 @@ from hosts.errors import Unknown
 from hosts.resources.files import OWNED
 from hosts.shell import PROGRESS, quote
 from hosts.state import Base
+from hosts.text import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,7 +317,7 @@ class Requirement(Base):
         return self.check
 
     def parse(self, out: str) -> Self | None:
-        text = " ".join(out.split())[:400]
+        text = printable(" ".join(out.split()), keep="")[:400]  # titles of processes and names of jobs may be in it
         return replace(self, found="" if text == "ok" else text or "no answer from its check")
 
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002

@@ -17,6 +17,7 @@ from hosts.facts import Facts, read, script
 from hosts.fleet import NAME, Fleet, Host, Storage, dump, parse
 from hosts.problem import Problem
 from hosts.schema import load_yaml, parse_yaml
+from hosts.text import printable
 from infra.operate.fleet_file import Data, Machine, Request, Target, differences, made_up, merge, settings, summary
 
 Ask = Callable[[str], bool]
@@ -40,9 +41,9 @@ class Enrolled:
     def lines(self) -> Iterator[str]:
         """The report for a person."""
         for name, facts in self.facts.items():
-            yield f"{name}: {summary(facts)}"
-        yield from (f"  {change}" for change in self.changes)
-        yield from (f"note: {note}" for note in self.notes)
+            yield f"{name}: {printable(summary(facts), keep='')}"
+        yield from (f"  {printable(change, keep='')}" for change in self.changes)
+        yield from (f"note: {printable(note, keep='')}" for note in self.notes)
         if self.backup:
             yield f"note: the comments inside the file are in {self.backup}; the file was written anew"
         yield f"wrote {self.path}; review it" if self.changes else f"nothing changed in {self.path}"
@@ -277,7 +278,8 @@ def _refused(host: Host, key: HostKey, accept_new: Ask, accept_changed: Ask) -> 
 
 
 def _read(connect: Connect, storage: str, name: str) -> Facts:
-    facts = read(storage, connect(name)(script(storage)).stdout)
+    asked = script(storage)
+    facts = read(storage, asked, connect(name)(asked).stdout)
     if facts is None:
         raise Truncated(f"{name}: the answer was cut short; is bash there, and does the login shell print nothing odd?")
     return facts

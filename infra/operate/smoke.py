@@ -7,6 +7,7 @@ from typing import Any
 from hosts.connection import Connect
 from hosts.errors import Failed
 from hosts.resources.programs import run
+from hosts.text import printable
 from infra import paths
 from infra.deployment import Deployment
 from infra.operate.job import ask
@@ -39,9 +40,8 @@ class Smoke:
         """For people."""
         lines = [f"{self.stack}: {self.model} at {self.endpoint}"]
         for row in self.rows:
-            lines.append(
-                f"  {row['name']}: {row['tokens']} tokens in {row['seconds']} s, finished by {row['finish_reason']}"
-            )
+            ended = printable(str(row["finish_reason"]), keep="")
+            lines.append(f"  {row['name']}: {row['tokens']} tokens in {row['seconds']} s, finished by {ended}")
             if row["reasoning"]:
                 lines.append(f"    reasoning: {row['reasoning']!r}")
             if row["text"]:
@@ -76,7 +76,7 @@ def smoke(d: Deployment, connect: Connect, *, tools: bool = False) -> Smoke:
 def _why(row: dict[str, Any]) -> str:
     """What is wrong with one answer; "" where nothing is."""
     if row["error"]:
-        return str(row["error"])
+        return printable(str(row["error"]), keep="")
     if row["tokens"] < 1:
         return "no token in the answer"
     return "no tool call was parsed from the text" if row["name"] == "tool call" and not row["tool_calls"] else ""

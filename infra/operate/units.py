@@ -1,5 +1,6 @@
 """A stack's processes where systemd owns them: what each host says of its units, and the GPU-hours they have used."""
 
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from hosts.connection import Connect
 from hosts.errors import SlipwayError
 from hosts.shell import quote
+from hosts.text import printable
 from infra import paths
 from infra.deployment import Deployment
 from infra.engines import ENGINES
@@ -14,7 +16,11 @@ from infra.launchers import LAUNCHERS
 from infra.operate.job import Job, ask_host
 from infra.placement import place
 
-PROPERTIES = ("LoadState", "ActiveState", "Result", "ActiveEnterTimestampMonotonic")
+STATE, TIME = re.compile("[a-z-]{0,40}"), re.compile("[0-9]{0,20}")
+"""As systemd prints them."""
+RUN = re.compile(r"(begin|end) ([0-9]{1,12}) ([a-z0-9-]{1,63}) ([a-z0-9-]{1,63}) ([0-9]{1,4})")
+NOW = re.compile(r"now ([0-9]{1,12})")
+PROPERTIES = {"LoadState": STATE, "ActiveState": STATE, "Result": STATE, "ActiveEnterTimestampMonotonic": TIME}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +59,7 @@ def units(d: Deployment, connect: Connect) -> Found:
 
     def one(host: str) -> list[str] | str:
         try:
-            return ask_host(host, connect, probe(d.stack, names[host]))[0].splitlines()
+            return ask_host(host, connect, probe(d.stack, names[host]))[0].split("\n")
         except SlipwayError as error:
             return str(error).splitlines()[0]
 
@@ -65,17 +71,21 @@ def units(d: Deployment, connect: Connect) -> Found:
         if isinstance(lines, str):
             lost.append(f"{host} is not reachable")
             continue
-        for line in lines[1:]:
-            name, *words = line.split()
+        uptime, *shown = lines
+        for name in names[host]:
+            words = next((line.split()[1:] for line in shown if line.split()[:1] == [name]), [])
             said_of = dict(word.split("=", 1) for word in words if "=" in word)
-            if not said_of.keys() >= set(PROPERTIES):
-                lost.append(f"systemd of {host} does not tell of {name}: {' '.join(words)[:80] or 'nothing'}")
+            told = all(form.fullmatch(said_of.get(key, "?")) for key, form in PROPERTIES.items())
+            if not told or not re.fullmatch(r"[0-9]{1,12}(\.[0-9]+)?", uptime):
+                lost.append(
+                    f"systemd of {host} does not tell of {name}: {printable(' '.join(words))[:80] or 'nothing'}"
+                )
                 continue
             active, result = said_of["ActiveState"], said_of["Result"]
             if said_of["LoadState"] == "not-found":
                 continue
             runs = active == "active"
-            seconds = float(lines[0]) - int(said_of["ActiveEnterTimestampMonotonic"] or 0) / 1e6 if runs else 0.0
+            seconds = float(uptime) - int(said_of["ActiveEnterTimestampMonotonic"] or 0) / 1e6 if runs else 0.0
             # the GPUs of a host are counted once, with the first of its processes
             gpus = devices[host] if name == names[host][0] else 0
             rows.append(Job(id=name, state=active, node=host, gpus=gpus, seconds=max(0.0, seconds)))
@@ -103,14 +113,14 @@ def runs(out: str) -> list[Job]:
         began, gpus = open_.pop(key)
         done.append(Job(id=key[1], state="ended", node=key[0], gpus=gpus, seconds=max(0, at - began)))
 
-    rows = [line.split() for line in out.splitlines()]
-    for row in rows:
-        if len(row) == 2 and row[0] == "now":
-            now = int(row[1])
-    for row in rows:
-        if len(row) != 5 or row[0] not in ("begin", "end"):
+    lines = out.split("\n")
+    for line in lines:
+        if found := NOW.fullmatch(line):
+            now = int(found[1])
+    for line in lines:
+        if not (found := RUN.fullmatch(line)):
             continue
-        what, at, host, name, gpus = row
+        what, at, host, name, gpus = found.groups()
         key = (host, name)
         if key in open_:  # a begin after a begin: the host went down in between, at the latest now
             close(key, int(at))

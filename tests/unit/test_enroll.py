@@ -12,7 +12,7 @@ from hosts.errors import Blocked, InputError, SlipwayError, Unreachable
 from hosts.facts import Facts, Gpu, facts, parse_addresses, parse_gpus, rails, read, script
 from hosts.fleet import Fleet, Host, dump, parse
 from hosts.schema import parse_yaml
-from hosts.shell import Frame
+from hosts.shell import Frame, token_of
 from infra.operate.enroll import enroll
 from infra.operate.fleet_file import Data, Machine, Request, Target, differences, merge, summary
 
@@ -107,6 +107,21 @@ def test_gpus(out: str, status: int, count: int, trouble: str) -> None:
     assert bool(trouble) == bool(said)
 
 
+def test_names_of_hardware_do_not_command_the_terminal() -> None:
+    """They go to the report, the fleet file and SLURM's configuration; a name can't make a second GPU either."""
+    asked = script("/shared")
+    mark = f"\x1e{token_of(asked)} "
+    said = json.loads((DATA / "h200-facts.json").read_text(encoding="utf-8"))
+    gpu = TWO.splitlines()[0].replace("H200", "H200\x1b[2J\x85\u2028")
+    said["gpus"] = {"out": f"{gpu}\n", "status": 0}
+    frames = "".join(
+        f"{mark}{n}\n{frame['out']}\n{mark}{n}={frame['status']}\n" for n, frame in enumerate(said.values())
+    )
+    found = read("/shared", asked, f"{frames}{mark}end\n")
+    assert found is not None
+    assert [gpu.name for gpu in found.gpus] == ["NVIDIA H200\\x1b[2J\\x85\\u2028"]
+
+
 def test_mig_is_read() -> None:
     gpus, trouble = parse_gpus(Frame(out=TWO.replace("Disabled", "Enabled", 1), status=0))
     assert [gpu.mig for gpu in gpus] == ["Enabled", "Disabled"]
@@ -124,8 +139,9 @@ def test_addresses() -> None:
 
 
 def test_an_answer_cut_short_is_no_answer() -> None:
-    assert read("/shared", "banner\n") is None
-    assert "nvidia-smi" in script("/shared")
+    asked = script("/shared")
+    assert read("/shared", asked, "banner\n") is None
+    assert "nvidia-smi" in asked
 
 
 def loads(document: Data) -> None:

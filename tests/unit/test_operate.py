@@ -183,8 +183,8 @@ def test_nothing_left() -> None:
 
 def test_what_is_left_is_named() -> None:
     """Each finding by host; a host that can't be looked at is no proof of absence."""
-    done = scan(fleet(), "lab", fake({"login": {}, "dgx1": {0: "pid 7: sleep 900"}}))
-    with pytest.raises(LeftBehind, match=r"dgx1: processes: pid 7: sleep 900"):
+    done = scan(fleet(), "lab", fake({"login": {}, "dgx1": {0: "ours\tslipway\tpid 7\tsleep 900"}}))
+    with pytest.raises(LeftBehind, match=r"dgx1: processes: pid 7 of slipway: sleep 900\n.*sudo kill 7\n"):
         done.raise_left()
     with pytest.raises(LeftBehind, match=r"dgx1: .*no answer \(not looked at\)"):
         scan(fleet(), "lab", fake({"login": {}})).raise_left()

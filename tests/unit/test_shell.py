@@ -74,9 +74,9 @@ def test_what_stands_around_the_frames_is_no_frame() -> None:
 
 
 def test_each_script_has_a_token_of_its_own() -> None:
-    first, second = probe_script(["echo a"]), probe_script(["echo b"])
+    """Also where the text is the same: whoever knows it can't write frames into what is read."""
+    first, second = probe_script(["echo a"]), probe_script(["echo a"])
     assert shell.token_of(first) != shell.token_of(second)
-    assert shell.token_of(first) == shell.token_of(probe_script(["echo a"]))
     assert parse_frames(first, bash(second).stdout.decode()) == ({}, False)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import tasks
 from hosts.schema import parse_yaml
 from infra.deployment import Deployment, Parallelism
 from infra.operate.status import Status, status
@@ -44,6 +45,12 @@ def test_queued_says_why(d: Deployment) -> None:
     found = seen(d, claim="claimed\nsubmitted\n", jobs=QUEUED)
     assert (found.state, found.ends_at) == ("pending", None)
     assert "Resources" in found.why
+
+
+def test_a_reason_does_not_command_the_terminal(d: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    found = seen(d, claim="claimed\nsubmitted\n", jobs=QUEUED.replace("Resources", "\x1b[2JResources"))
+    tasks.show(found.to_json(), found.text(), json=False)
+    assert capsys.readouterr().out.startswith("test: pending (its job is queued: \\x1b[2JResources)\n")
 
 
 def test_starting_and_ready(d: Deployment) -> None:

@@ -117,6 +117,24 @@ def test_progress_goes_to_standard_error_and_does_not_chatter(capsys: pytest.Cap
     assert [line.split("s  ")[1] for line in shown.err.splitlines()] == ["n1: installing", "n1: installed"]
 
 
+def test_text_from_machines_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Results, progress and errors: what a machine or a log has in it is shown escaped; JSON escapes it by itself."""
+    tasks.show({}, "lab: pending (\x1b]0;x\x07)\n\tjob 7\u202e", json=False)
+    tasks.show({"why": "\x1b[2J\n"}, "", json=True)
+    tasks.progress()("n1", "\x1b[1A installed\nn2: installed")
+    shown = capsys.readouterr()
+    text, _, document = shown.out.partition("{")
+    assert text == "lab: pending (\\x1b]0;x\\x07)\n\tjob 7\\u202e\n"
+    assert json.loads("{" + document) == {"why": "\x1b[2J\n"}
+    assert shown.err.endswith("n1: \\x1b[1A installed\\x0an2: installed\n")
+    assert "\x1b" not in shown.out + shown.err
+    tasks.show_line("(EngineCore)\t\x1b[2Jready\r")
+    assert capsys.readouterr().out == "(EngineCore)\t\\x1b[2Jready\\x0d\n"
+    with pytest.raises(Exit) as ended, tasks.expected():
+        raise Failed("n1: a step exited 1\n    \x1b[31mno\udcff")
+    assert str(ended.value) == "error: n1: a step exited 1\n    \\x1b[31mno\\xff"
+
+
 def test_lives() -> None:
     """This process does; the id of one that was waited for does not."""
     ended = subprocess.Popen(["true"])

@@ -48,6 +48,22 @@ def test_units_that_do_not(d: Deployment) -> None:
     assert found.lost == ("rank-0 on n1 is failed (exit-code)", "gateway on n1 is activating")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rank-0 LoadState=loaded ActiveState=active Result=success",
+        row("rank-0", active="\x1b[32mactive"),
+        row("rank-0").replace("Monotonic=0", "Monotonic=soon"),
+        "",
+    ],
+)
+def test_what_systemd_does_not_print_is_no_state(d: Deployment, line: str) -> None:
+    found = units(d, connect({"n1": said(line, row("gateway")), "n2": said(row("rank-1"))}))
+    assert [it.id for it in found.rows] == ["gateway", "rank-1"]
+    assert found.lost[0].startswith("systemd of n1 does not tell of rank-0: ")
+    assert "\x1b" not in found.lost[0]
+
+
 def test_a_host_that_can_not_be_asked(d: Deployment) -> None:
     found = units(d, connect({"n1": said(row("rank-0"), row("gateway"))}))
     assert [it.id for it in found.rows] == ["rank-0", "gateway"]
@@ -76,6 +92,7 @@ RUNS: list[tuple[str, list[str], list[tuple[str, str, int, float]]]] = [
     ("one without GPUs", ["begin 40 n1 gateway 0", "now 100"], [("n1", "gateway", 0, 60)]),
     ("an end alone", ["end 70 n1 rank-0 8", "now 100"], []),
     ("a line that was cut", ["begin 40 n1", "begin 50 n1 rank-0 8", "now 100"], [("n1", "rank-0", 8, 50)]),
+    ("no numbers", ["begin x n1 rank-0 8", "begin 50 n1 rank-0 y", "now then", "now 100"], []),
     ("a clock behind", ["begin 140 n1 rank-0 8", "now 100"], [("n1", "rank-0", 8, 0)]),
 ]
 
