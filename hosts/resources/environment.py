@@ -28,6 +28,7 @@ class CondaEnv(Base):
     inputs: str
     tools: str
     find_links: str = ""
+    claim: str = ""
 
     @property
     def key(self) -> str:
@@ -69,7 +70,7 @@ class CondaEnv(Base):
         if actual is not None:
             # complete but altered by hand: the installer takes a marker for done, so the marker goes first
             yield f"rm -f -- {quote(self.marker)}"
-        yield run_detached(f"slipway-env-{self.digest}", shlex.join(install), f"{self.prefix}.log")
+        yield run_detached(f"slipway-env-{self.digest}", shlex.join(install), f"{self.prefix}.log", self.claim)
 
     def remove(self) -> Iterator[str]:
         yield f"rm -rf --one-file-system -- {' '.join(quote(self.prefix + end) for end in ('', '.log', '.lock'))}"

@@ -18,6 +18,7 @@ class Weights(Base):
 
     An empty manifest takes the folder as it is found first (after its index and shards agreed) and holds it to that.
     `records` is a folder of ours for what was hashed when, so that hundreds of GiB are read once and not at each run.
+    `claim` is the file of the stack's claim on the folder.
     """
 
     kind: ClassVar[str] = "Weights"
@@ -25,6 +26,7 @@ class Weights(Base):
     manifest: tuple[str, ...]
     source: str = ""
     records: str
+    claim: str = ""
 
     @property
     def key(self) -> str:
@@ -61,7 +63,9 @@ class Weights(Base):
         )
         yield f"cat >{quote(tool)} <<'SLIPWAY_PROGRAM'\n{program('weights')}\nSLIPWAY_PROGRAM"
         command = ["python3", "-I", tool, "make", self.path, self.record, self.record + ".manifest", self.source]
-        yield run_detached(f"slipway-weights-{fingerprint(self.path)}", shlex.join(command), f"{self.record}.log")
+        yield run_detached(
+            f"slipway-weights-{fingerprint(self.path)}", shlex.join(command), f"{self.record}.log", self.claim
+        )
 
     def remove(self) -> Iterator[str]:
         if self.source:

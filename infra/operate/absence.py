@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hosts.connection import Connect
 from hosts.errors import LeftBehind, SlipwayError, Truncated
 from hosts.fleet import Fleet
+from hosts.resources.detached import kept_by_others
 from hosts.resources.slurm_job import PATH
 from hosts.shell import parse_frames, probe_script, quote
 from infra import paths
@@ -62,9 +63,11 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
     user = paths.run_user(fleet) or "$(id -un)"
     looks = {
         "processes": (
+            f"{kept_by_others(stack)}\n"  # detached work that another stack wants as well goes on
             # some write their title over their environment (sshd), or start without ours (Podman's monitor)
             f"{{ {tagged} /proc/[0-9]*/environ; pgrep -u {user} -x 'conmon|sshd' | sed 's|.*|/proc/&/cmdline|' | "
             f"xargs -r grep -lsaE -- {named}; }} | sort -u -t / -k 3,3 | "
+            'while read -r e; do kept "$e" || echo "$e"; done | '
             "while IFS=/ read -r _ _ p _; do "
             'echo "pid $p: $(tr "\\0" " " </proc/$p/cmdline 2>/dev/null | cut -c1-120)"; done'
         ),

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hosts.connection import Connect
-from hosts.errors import Failed
+from hosts.converge import cut_short
+from hosts.errors import Failed, Truncated
 from hosts.fleet import Fleet
 from hosts.resources.slurm_job import PATH
 from hosts.shell import parse_frames, probe_script, quote
+from infra import paths
+from infra.deployment import Deployment
 from roles.slurm import COMPLETIONS
 
 
@@ -27,18 +30,27 @@ class Job:
     fingerprint: str = ""
 
 
-def ask(fleet: Fleet, connect: Connect, *probes: str) -> list[str]:
-    """Runs read-only shell on the login host in one trip; what each printed. Raises Failed where it was cut short."""
-    return ask_host(fleet.login.name, connect, *probes)
+def ask(fleet: Fleet, connect: Connect, *probes: str, patient: bool = False) -> list[str]:
+    """Runs read-only shell on the login host in one trip; what each printed. Raises Truncated where it was cut short.
+
+    `patient` is for what may be silent for more than half a minute.
+    """
+    return ask_host(fleet.login.name, connect, *probes, patient=patient)
 
 
-def ask_host(host: str, connect: Connect, *probes: str) -> list[str]:
+def ask_host(host: str, connect: Connect, *probes: str, patient: bool = False) -> list[str]:
     """The same on any host."""
     script = probe_script(probes)
-    frames, complete = parse_frames(script, connect(host)(script).stdout)
+    output = connect(host)(script, (lambda _line: None) if patient else None)
+    frames, complete = parse_frames(script, output.stdout)
     if not complete:
-        raise Failed(f"{host}: the link was cut before the script ended; run it again")
+        raise Truncated(f"{host}: {cut_short(output)} before the script ended; run it again")
     return [frames[str(n)].out for n in range(len(probes))]
+
+
+def claimed_probe(d: Deployment) -> str:
+    """Shell that prints `claimed` where the stack has a claim on the fleet; one that has none is absent."""
+    return f"[ ! -e {quote(paths.fleet_claim(d))} ] || echo claimed"
 
 
 def live_probe(stack: str) -> str:

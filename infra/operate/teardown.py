@@ -137,4 +137,4 @@ for m in models/*; do  # a folder that we merely verified is somebody else's
   [ -e "$m/.slipway-copy" ] && ! claimed "model-${{m#models/}}" || continue
   rm -rf --one-file-system -- "$m" && echo "$m"
 done"""
-    return ask(fleet, connect, script)[0].split()
+    return ask(fleet, connect, script, patient=True)[0].split()
