@@ -166,26 +166,29 @@ class SshRemote:
         Raises Cancelled when told to stop, and after a long silence Truncated, or Unreachable where the script only
         reads.
         """
-        began, told, stopping = time.monotonic(), False, 0.0
+        began, told = time.monotonic(), False
         while True:
+            self._check_stop(lines)
             try:
                 return channel.recv(1 << 16)
             except TimeoutError:
-                now = time.monotonic()
-            if self.stop.is_set():
-                stopping = stopping or now
-                if lines.seen or now - stopping >= CANCEL_GRACE_S:
-                    raise Cancelled(
-                        f"{self.host.name}: stopped waiting; what runs there goes on, and the next run joins it"
-                    )
+                silent_s = time.monotonic() - began
             if lines.progress is not None:
-                if now - began > IDLE_TIMEOUT_S:
+                if silent_s > IDLE_TIMEOUT_S:
                     raise Truncated(f"{self.host.name}: silent for {IDLE_TIMEOUT_S:.0f} s in the middle of a script")
-            elif now - began > READ_TIMEOUT_S:
+            elif silent_s > READ_TIMEOUT_S:
                 raise self._silent()
-            elif now - began > SLOW_S and not told:
+            elif silent_s > SLOW_S and not told:
                 told = True
                 self._tell_slow()
+
+    def _check_stop(self, lines: "_Lines") -> None:
+        """Raises Cancelled when told to stop."""
+        if not self.stop.is_set():
+            return
+        lines.stopping = lines.stopping or time.monotonic()
+        if lines.seen or time.monotonic() - lines.stopping >= CANCEL_GRACE_S:
+            raise Cancelled(f"{self.host.name}: stopped waiting; what runs there goes on, and the next run joins it")
 
     def _tell_slow(self) -> None:
         if self.say:
@@ -208,6 +211,8 @@ class _Lines:
         self.rest = b""
         self.seen = False
         """Whether any has come."""
+        self.stopping = 0.0
+        """Since when its reader is to stop."""
 
     def feed(self, chunk: bytes) -> None:
         if self.progress is None:
