@@ -62,7 +62,7 @@ def smoke(d: Deployment, connect: Connect, *, tools: bool = False) -> Smoke:
     url = endpoint.observed(ready).get("endpoint", "")
     if not url:
         raise Failed(
-            f"{d.stack} is {ready or 'not ready'}; `invoke status -s {d.stack}` and `invoke logs -s {d.stack}` say more"
+            f"{d.stack}: {ready or 'not ready'}; `invoke status -s {d.stack}` and `invoke logs -s {d.stack}` say more"
         )
     program = run("smoke", url, d.served_name, paths.api_key(d), *(["tools"] if tools else []))
     out = ask(d.fleet, connect, program, patient=True)[0].strip()
