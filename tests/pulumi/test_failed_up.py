@@ -108,7 +108,7 @@ def test_a_folder_of_a_launch_that_failed_goes_with_the_stack(
 def test_ctrl_c_leaves_detached_work_that_a_destroy_ends(
     project: Project, fleet: dict[str, Any], storage: Path
 ) -> None:
-    """SIGINT while an installer runs: the CLI returns within seconds, the installer goes on with the stack's tag, the
+    """SIGINT while an installer runs: the CLI returns within two seconds, the installer goes on with the stack's tag, the
     next `up` joins it, and a destroy ends it; what another stack claims as well goes on."""
     prefix, own = f"{storage}/envs/e-1", claim(storage, "env-e-1")
     installed = CondaEnv(
@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_detached_work_that_a_destroy_ends(
             assert line, shown
             shown += line
         began = time.monotonic()
-        os.kill(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         rest, _ = process.communicate(timeout=60)
         assert process.returncode != 0
         assert "what runs there goes on" in rest
@@ -148,7 +148,7 @@ def test_ctrl_c_leaves_detached_work_that_a_destroy_ends(
 
     try:
         seconds = interrupted()
-        assert seconds < 3, seconds
+        assert seconds < 2, seconds
         first = tagged(f"SLIPWAY_STACK={STACK}")
         assert first
         interrupted()
