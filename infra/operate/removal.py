@@ -56,23 +56,24 @@ def _take_away(stage: Stage, connect: Connect, holder: str, lock_dir: str, say: 
 
 def _look(fleet: Fleet, stack: str, connect: Connect) -> Mapping[str, tuple[str, ...]]:
     """By host: `unit NAME`, `claim PATH`, and `queue` where a job of the stack may be."""
-    units = f"{quote(f'{FOLDER}/slipway-{stack}.')}*.service"
+    unit = quote(f"{FOLDER}/slipway-{stack}.")
     places = dict.fromkeys((paths.claims(fleet), paths.storage_claims(fleet)))
     claims = " ".join(f"{quote(place)}/*/{quote(stack)}" for place in places)
     # the intent is on disk before a job is submitted; a cluster that was never set up can't be asked, and has no jobs
     queue = (
         f"{PATH}\nif [ -e {quote(f'{_folder(fleet, stack)}/intent')} ] || "
-        f"squeue --noheader --name={quote(f'slipway-{stack}')} >/dev/null 2>&1; then echo queue; fi"
+        'squeue --noheader --user="$(id -un)" >/dev/null 2>&1; then echo queue; fi'
     )
-    script = (
-        f'for f in {units}; do [ ! -e "$f" ] || echo "unit ${{f##*/}}"; done\n'
-        f'for f in {claims}; do [ ! -e "$f" ] || echo "claim $f"; done\n'
+    units = (  # one that was half removed has left its settings, NAME.d
+        f'for f in {unit}*.service {unit}*.service.d; do [ -e "$f" ] || continue; f=${{f##*/}}; echo "unit ${{f%.d}}"; '
+        "done"
     )
+    claimed = f'for f in {claims}; do [ ! -e "$f" ] || echo "claim $f"; done'
 
     def one(host: str) -> tuple[str, ...] | SlipwayError:
         try:
-            more = queue if host == fleet.login.name and fleet.slurm != "none" else "true"
-            return tuple(ask_host(host, connect, f"{script}{more}")[0].splitlines())
+            more = units if fleet.slurm == "none" else queue if host == fleet.login.name else "true"
+            return tuple(dict.fromkeys(ask_host(host, connect, f"{claimed}\n{more}")[0].splitlines()))
         except SlipwayError as error:
             return error
 

@@ -108,8 +108,8 @@ def test_a_folder_of_a_launch_that_failed_goes_with_the_stack(
 def test_ctrl_c_leaves_detached_work_that_a_destroy_ends(
     project: Project, fleet: dict[str, Any], storage: Path
 ) -> None:
-    """SIGINT while an installer runs: the CLI returns within two seconds, the installer goes on with the stack's tag, the
-    next `up` joins it, and a destroy ends it; what another stack claims as well goes on."""
+    """SIGINT while an installer runs: the CLI returns within two seconds, the installer goes on with the stack's tag,
+    the next `up` joins it, and a destroy ends it; what another stack claims as well goes on."""
     prefix, own = f"{storage}/envs/e-1", claim(storage, "env-e-1")
     installed = CondaEnv(
         prefix=prefix, digest="1", packages=(), inputs=f"{prefix}.inputs", tools="/nowhere", claim=own.path
