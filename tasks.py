@@ -104,10 +104,10 @@ def holder(what: str) -> str:
 
 
 def connections(fleet: "Fleet") -> "Connections":
-    """The connections to a fleet, opened when they are used."""
+    """The connections to a fleet, opened when they are used; a host that does not answer yet is named."""
     from hosts.remote import Connections
 
-    return Connections(fleet)
+    return Connections(fleet, say=progress())
 
 
 def secrets_of(fleet: "Fleet") -> "SecretStore":
@@ -578,8 +578,9 @@ def teardown(
     """Destroy a stack, prove that nothing is left, and say what it cost. Example: invoke teardown -s lab --cluster"""
     from infra import desired
     from infra.controller import backend
-    from infra.operate import absence
-    from infra.operate import teardown as removal
+    from infra.operate import absence, removal
+    from infra.operate import teardown as operate
+    from infra.provider import lock_dir
     from tools import activation
 
     with expected(json):
@@ -589,19 +590,29 @@ def teardown(
             yes or json,
         )
         connect, say = connections(it.fleet), progress()
-        removal.refuse_elsewhere(it, backend(activation.environment(os.environ), Path.home()), connect)
+        ours = backend(activation.environment(os.environ), Path.home())
+        operate.refuse_elsewhere(it, ours, connect)
         if cluster:
-            removal.refuse_claimed(it.fleet, connect, but=it.stack)
+            operate.refuse_claimed(it.fleet, connect, but=it.stack)
         say("all hosts", "adding up GPU-hours")
-        cost = removal.bill(it, connect)
+        cost = operate.bill(it, connect)
         clear_dead_lock(it.stack)
         pulumi("destroy", "-s", it.stack, "--yes", "--skip-preview", "--non-interactive", quiet=json)
+        removal.remove(  # what a failed `up` left is in no state
+            it.fleet,
+            it.stack,
+            connect,
+            backend=ours,
+            holder=holder(f"teardown of {it.stack}"),
+            lock_dir=lock_dir(it.fleet.slurm, it.fleet.storage.path),
+            say=say,
+        )
         say("all hosts", "looking for anything left")
         found = absence.scan(it.fleet, it.stack, connect)
         found.raise_left()
         gone: list[str] = []
         if cluster:
-            gone = removal.remove_cluster(
+            gone = operate.remove_cluster(
                 it.fleet,
                 desired.cluster_stages(it.fleet, secrets_of(it.fleet).digests(it.fleet)),
                 connect,
@@ -609,7 +620,7 @@ def teardown(
                 secrets=secrets_of(it.fleet),
                 say=say,
             )
-        purged = removal.purge(it.fleet, connect) if purge else []
+        purged = operate.purge(it.fleet, connect) if purge else []
         document = cost.to_json() | {
             "stack": it.stack,
             "looked_at": found.looked_at,

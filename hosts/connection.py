@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Progress = Callable[[str], None]
+LOST, KILLED = -1, -2
+"""The exit status of a script where none arrived: the connection was lost, or a signal killed the shell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What a script printed, bytes that are no UTF-8 kept as surrogates, and its exit status (-1: none arrived)."""
+    """What a script printed, bytes that are no UTF-8 kept as surrogates, and its exit status (LOST or KILLED: none)."""
 
     stdout: str
     stderr: str
@@ -20,7 +22,10 @@ class Remote(Protocol):
     """Something that runs a script on one host. A fake one in a test is a function in this shape."""
 
     def __call__(self, script: str, progress: Progress | None = None) -> Output:
-        """Raises Unreachable where there is no session, and Truncated where the link was cut in the middle."""
+        """Raises Unreachable where there is no session, and Truncated where the connection broke in the middle.
+
+        A script without `progress` only reads, and is given up after a shorter silence.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

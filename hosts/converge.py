@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hosts import shell
-from hosts.connection import Connect, Output, Remote
+from hosts.connection import KILLED, Connect, Output, Remote
 from hosts.errors import (
     Blocked,
     ChangedSincePlan,
@@ -120,6 +120,7 @@ class _Wire:
         self.started = time.monotonic()
 
     def run(self, script: str, say: Say | None) -> Output:
+        """Runs a script; with `say` one that works and may be silent for long, without one that only reads."""
         remote: Remote = self.connect(self.host)
         self.trips += 1
         self.sent += len(script)
@@ -354,7 +355,7 @@ def _apply_once(
         lock_dir=lock_dir,
         secrets=values,
     )
-    output = wire.run(script, say)
+    output = wire.run(script, say or _unheard)
     frames, complete = shell.parse_frames(script, output.stdout)
     applied += [changes[int(name)].key for name, frame in frames.items() if name.isdigit() and frame.status == 0]
     if "refused" in frames:
@@ -383,9 +384,9 @@ def _incomplete(
     applied: Sequence[str] = (),
     planned: Sequence[str] = (),
 ) -> SlipwayError:
-    """Why no last frame arrived: sudo or the shell refused, or the link was cut."""
+    """Why no last frame arrived: sudo or the shell refused or ended early, or the connection was lost."""
     said = " ".join(output.stderr.split())[-400:]
-    if not frames and output.status > 0:
+    if not frames and output.status >= 0:
         if "password is required" in said or "sudo" in said:
             fix = "the fleet's user needs sudo without a password, or `sudo: false` in the fleet file"
             return Blocked([f"{host}: sudo: {said}; {fix}"])
@@ -393,7 +394,18 @@ def _incomplete(
     done = ", ".join(applied) or "nothing"
     rest = ", ".join(key for key in planned if key not in applied)
     what = f"; done: {done}; not known or not tried: {rest}" if planned else ""
-    return Truncated(f"{host}: the link was cut before the script ended{what}; run it again to go on")
+    return Truncated(f"{host}: {cut_short(output)} before the script ended{what}; run it again to go on")
+
+
+def cut_short(output: Output) -> str:
+    """What ended a script whose last frame did not arrive: the shell on the host, or the way to it."""
+    if output.status >= 0:
+        return f"the shell exited with status {output.status}"
+    return "the shell was killed" if output.status == KILLED else "the connection was lost"
+
+
+def _unheard(_host: str, _line: str) -> None:
+    """Progress that nobody listens to."""
 
 
 def _refuse(todo: Plan, facts: Facts) -> None:

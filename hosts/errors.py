@@ -72,7 +72,7 @@ class WrongHostKey(Unreachable):
 
 
 class Truncated(Failed):
-    """The last frame never arrived: the link was cut, and what ran after the last frame seen is not known."""
+    """The last frame never arrived, and what ran after the last frame seen is not known."""
 
 
 class Locked(Failed):

@@ -2,23 +2,33 @@
 
 import base64
 import logging
+import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import paramiko
 from fabric import Config, Connection
 
-from hosts.connection import HostKey, Output, Progress, Remote
-from hosts.errors import Cancelled, Truncated, Unreachable, WrongHostKey
+from hosts.connection import KILLED, LOST, HostKey, Output, Progress, Remote
+from hosts.errors import Cancelled, InputError, Truncated, Unreachable, WrongHostKey
 from hosts.fleet import Fleet, Host
+from hosts.problem import Problem
 from hosts.shell import PROGRESS
 
 CONNECT_TIMEOUT_S = 5.0
 IDLE_TIMEOUT_S = 180.0
-"""Longest silence of a running script; what works longer than that prints progress."""
-POLL_S = 0.5
+"""Longest silence of a script that works; what takes longer than that prints progress."""
+READ_TIMEOUT_S = 30.0
+"""Longest silence of a script that only reads, and of a host before a script starts."""
+SLOW_S = 5.0
+"""Silence after which a person is told which host does not answer."""
+CANCEL_GRACE_S = 0.6
+"""How long a cancel waits for a script that has shown no progress yet: it may be about to start detached work."""
+STATUS_TIMEOUT_S = 5.0
+POLL_S = 0.2
 KEEPALIVE_S = 15
 SESSIONS_PER_CONNECTION = 6
 """sshd allows ten (MaxSessions); the rest is left to the person at the keyboard."""
@@ -32,11 +42,17 @@ class Connections:
     """The connections to one fleet, opened when first asked for; a host that failed once stays failed for this process.
 
     Setting `stop` ends every wait for a running script with Cancelled; what the script started on the host goes on.
+    `say` gets (host, line) when a host that is only read is silent for long. Raises InputError where the fleet's
+    `identity` is no readable file, before any connection.
     """
 
-    def __init__(self, fleet: Fleet, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, fleet: Fleet, stop: threading.Event | None = None, say: Callable[[str, str], None] | None = None
+    ) -> None:
+        _check_identity(fleet)
         self.fleet = fleet
         self.stop = stop
+        self.say = say
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._open: dict[str, SshRemote | Unreachable] = {}
@@ -48,7 +64,8 @@ class Connections:
             known = self._open.get(name)
             if known is None:
                 try:
-                    known = SshRemote(_connection(self.fleet, self.fleet.host(name)), self.fleet.host(name), self.stop)
+                    host = self.fleet.host(name)
+                    known = SshRemote(_connection(self.fleet, host), host, self.stop, self.say)
                 except Unreachable as error:
                     known = error
                 self._open[name] = known
@@ -67,24 +84,50 @@ class Connections:
 class SshRemote:
     """Runs scripts over one connection, fed through stdin to `sudo -n bash -s` (bash, where the host has no sudo)."""
 
-    def __init__(self, connection: Connection, host: Host, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        host: Host,
+        stop: threading.Event | None = None,
+        say: Callable[[str, str], None] | None = None,
+    ) -> None:
         self.connection = connection
         self.host = host
         self.stop = stop or threading.Event()
+        self.say = say
         self._sessions = threading.BoundedSemaphore(SESSIONS_PER_CONNECTION)
 
     def __call__(self, script: str, progress: Progress | None = None) -> Output:
         with self._sessions:
+            return self._run(self._session(), script.encode("utf-8", "surrogateescape"), progress)
+
+    def _session(self) -> paramiko.Channel:
+        """A channel whose command has been started; raises Unreachable, also where the host hangs meanwhile."""
+        transport = self.connection.transport
+        assert transport is not None
+        slow = threading.Timer(SLOW_S, self._tell_slow)
+        slow.start()
+        began = time.monotonic()
+        try:
+            channel: paramiko.Channel = transport.open_session(timeout=READ_TIMEOUT_S)
+            # paramiko waits for the command's acknowledgement without end; closing the channel ends that
+            late = threading.Timer(READ_TIMEOUT_S, channel.close)
+            late.start()
             try:
-                channel = self.connection.create_session()
-                channel.settimeout(IDLE_TIMEOUT_S)
                 channel.exec_command("sudo -n -- bash -s" if self.host.sudo else "bash -s")
-            except (paramiko.SSHException, OSError, EOFError) as error:
-                raise Unreachable(f"{self.host.name}: no session: {error or type(error).__name__}") from error
-            return self._run(channel, script.encode("utf-8", "surrogateescape"), progress)
+            finally:
+                late.cancel()
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if time.monotonic() - began >= READ_TIMEOUT_S:
+                raise self._silent() from error
+            raise Unreachable(f"{self.host.name}: no session: {error or type(error).__name__}") from error
+        finally:
+            slow.cancel()
+        return channel
 
     def _run(self, channel: paramiko.Channel, script: bytes, progress: Progress | None) -> Output:
         errors: list[bytes] = []
+        channel.settimeout(READ_TIMEOUT_S)
         drain = threading.Thread(target=_drain, args=(channel, errors), daemon=True)
         drain.start()
         out = bytearray()
@@ -96,7 +139,7 @@ class SshRemote:
                 pass  # sudo refused and closed its stdin: what it said on stderr is the better message
             channel.settimeout(POLL_S)
             lines = _Lines(progress)
-            while chunk := self._receive(channel):
+            while chunk := self._receive(channel, lines):
                 out += chunk
                 lines.feed(chunk)
                 if len(out) > MAX_OUTPUT_BYTES:
@@ -109,23 +152,55 @@ class SshRemote:
             if not channel.exit_status_ready() and not channel.closed and not channel.eof_received:
                 channel.close()
         drain.join(5.0)
-        status = channel.recv_exit_status() if channel.exit_status_ready() or channel.eof_received else -1
+        channel.status_event.wait(STATUS_TIMEOUT_S)
+        status = channel.exit_status
+        if status < 0:
+            alive = self.connection.transport is not None and self.connection.transport.is_active()
+            status = KILLED if alive else LOST
         channel.close()
         return Output(stdout=_text(bytes(out)), stderr=_text(b"".join(errors)), status=status)
 
-    def _receive(self, channel: paramiko.Channel) -> bytes:
-        """The next bytes, b"" at the end. Raises Truncated after a long silence, Cancelled when told to stop."""
-        began = time.monotonic()
+    def _receive(self, channel: paramiko.Channel, lines: "_Lines") -> bytes:
+        """The next bytes, b"" at the end.
+
+        Raises Cancelled when told to stop, and after a long silence Truncated, or Unreachable where the script only
+        reads.
+        """
+        began, told = time.monotonic(), False
         while True:
+            self._check_stop(lines)
             try:
                 return channel.recv(1 << 16)
             except TimeoutError:
-                if self.stop.is_set():
-                    raise Cancelled(f"{self.host.name}: stopped waiting; what runs there goes on") from None
-                if time.monotonic() - began > IDLE_TIMEOUT_S:
-                    raise Truncated(
-                        f"{self.host.name}: silent for {IDLE_TIMEOUT_S:.0f} s in the middle of a script"
-                    ) from None
+                silent_s = time.monotonic() - began
+            if lines.progress is not None:
+                if silent_s > IDLE_TIMEOUT_S:
+                    raise Truncated(f"{self.host.name}: silent for {IDLE_TIMEOUT_S:.0f} s in the middle of a script")
+            elif silent_s > READ_TIMEOUT_S:
+                raise self._silent()
+            elif silent_s > SLOW_S and not told:
+                told = True
+                self._tell_slow()
+
+    def _check_stop(self, lines: "_Lines") -> None:
+        """Raises Cancelled when told to stop."""
+        if not self.stop.is_set():
+            return
+        lines.stopping = lines.stopping or time.monotonic()
+        if lines.seen or time.monotonic() - lines.stopping >= CANCEL_GRACE_S:
+            raise Cancelled(f"{self.host.name}: stopped waiting; what runs there goes on, and the next run joins it")
+
+    def _tell_slow(self) -> None:
+        if self.say:
+            self.say(self.host.name, f"no answer for {SLOW_S:.0f} s; it is given up after {READ_TIMEOUT_S:.0f} s")
+
+    def _silent(self) -> Unreachable:
+        it = self.host
+        where = f"{it.user}@{it.address}" + (f" -p {it.port}" if it.port != 22 else "")
+        return Unreachable(
+            f"{it.name}: no answer for {READ_TIMEOUT_S:.0f} s although it is connected; it, its storage or its SLURM "
+            f"may hang: look with `ssh {where}`, then run the same command again"
+        )
 
 
 class _Lines:
@@ -134,6 +209,10 @@ class _Lines:
     def __init__(self, progress: Progress | None) -> None:
         self.progress = progress
         self.rest = b""
+        self.seen = False
+        """Whether any has come."""
+        self.stopping = 0.0
+        """Since when its reader is to stop."""
 
     def feed(self, chunk: bytes) -> None:
         if self.progress is None:
@@ -141,6 +220,7 @@ class _Lines:
         *lines, self.rest = (self.rest + chunk).split(b"\n")
         for line in lines:
             if line.startswith(PROGRESS.encode()):
+                self.seen = True
                 self.progress(line[1:].decode("utf-8", "replace"))
 
 
@@ -162,6 +242,26 @@ def _drain(channel: paramiko.Channel, into: list[bytes]) -> None:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+def _check_identity(fleet: Fleet) -> None:
+    """Raises InputError where the private key that the fleet names can't be read."""
+    path = _expanded(fleet.identity) if fleet.identity else None
+    if path is None or (path.is_file() and os.access(path, os.R_OK)):
+        return
+    found = "a file that this user can't read" if path.is_file() else f"no file {fleet.identity}"
+    raise InputError(
+        [
+            Problem(
+                where=f"identity of hosts/inventory/{fleet.name}.yaml",
+                found=f"{found}: {fleet.identity}" if path.is_file() else found,
+                wanted="a private key that this user can read",
+                fix="run: invoke lab.up"
+                if fleet.stand_in
+                else "correct its path, or leave `identity` out to use your agent",
+            )
+        ]
+    )
 
 
 def _connection(fleet: Fleet, host: Host) -> Connection:

@@ -83,13 +83,19 @@ def _artifact_stages(d: Deployment, claim: Callable[[str, str], Claim]) -> Itera
         yield Stage(name="environment", hosts={host.name: in_environment for host in hosts}, keep=True, lock=False)
     elif d.fleet.slurm != "existing":  # there a job pulls it: its nodes are somebody else's
         user = paths.run_user(d.fleet)
-        images = {host: (image(d.fleet.host(host), d.fleet, d.image, user),) for host in place(d).hosts}
+        on_image = claim(paths.claims(d.fleet), f"image-{d.image.rpartition(':')[2][:16]}")
+        images = {
+            host: (on_image, replace(image(d.fleet.host(host), d.fleet, d.image, user), claim=on_image.path))
+            for host in place(d).hosts
+        }
         yield Stage(name="image", hosts=images, keep=True, lock=False)
     if d.gated and d.fleet.slurm != "existing":
         yield Stage(name="gateway", hosts=dict.fromkeys(_heads(d), gateway()), keep=True)
-    in_weights: tuple[Resource, ...] = (claim(shared, f"model-{d.model.name}"), artifacts.weights(d))
+    on_model = claim(shared, f"model-{d.model.name}")
+    in_weights: tuple[Resource, ...] = (on_model, replace(artifacts.weights(d), claim=on_model.path))
     if d.draft:
-        in_weights += (claim(shared, f"model-{d.draft.name}"), artifacts.draft(d))
+        on_draft = claim(shared, f"model-{d.draft.name}")
+        in_weights += (on_draft, replace(artifacts.draft(d), claim=on_draft.path))
     yield Stage(name="weights", hosts={host.name: in_weights for host in hosts}, keep=True, lock=False)
 
 

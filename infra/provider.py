@@ -18,19 +18,23 @@ from typing import Any, Literal
 
 from hosts.connection import Connect
 from hosts.converge import LOCK_DIR, Report, converge
-from hosts.errors import Blocked, SlipwayError, Unreachable
+from hosts.errors import Blocked, Cancelled, SlipwayError, Unreachable
+from hosts.resources.claim import Claim
 from hosts.state import Stage, to_wire
 from hosts.text import printable
 from infra import wire
 from infra.controller import secrets_folder
-from infra.operate.absence import scan
+from infra.operate import removal
 from infra.operate.secrets import SecretStore
 from infra.reads import Reads
 from infra.wire import How, Plain
 
-INTERRUPTIBLE = "ready"
-"""The one stage that only waits: a cancel ends it at once, the others finish what they have begun."""
+INTERRUPTIBLE = ("environment", "image", "weights", "ready")
+"""The stages that wait, for work that is detached or for readiness: a cancel ends the wait at once, and what they wait
+for goes on. The others finish what they have begun."""
 
+READ = "(read)"
+"""In place of a stage's name: connections that only read."""
 REPEAT_S = 10.0
 
 Severity = Literal["info", "warning"]
@@ -148,22 +152,30 @@ class StageProvider:
         return hosts, observed or dict(memo.get("observed") or {})
 
     def delete(self, urn: str, properties: Mapping[str, Any]) -> None:
-        """Removes the stage; the claim goes last, after a scan has found nothing left of the stack."""
+        """Removes the stage; with the claim goes all that carries the stack's name, and a scan finds nothing left."""
         stage = wire.stage_of(properties)
-        say = self._say(urn)
         try:
             if stage.name == "claim":
-                say("all hosts", f"looking for anything left of {properties['stack']}")
-                fleet = wire.fleet_of(properties)
-                found = scan(fleet, properties["stack"], self._connect(properties), ignore_claims=True)
-                for note in found.notes():
-                    self._log("info", note, urn, False)
-                found.raise_left()
+                self._remove_by_name(urn, stage, properties)
             going = wire.claims_only(stage) if stage.keep or stage.name == "claim" else stage
             if going.hosts:
                 self._run(urn, going, properties, absent=True)
         except (Unreachable, Blocked) as error:
             raise type(error)(*_explained(error, urn)) from error
+
+    def _remove_by_name(self, urn: str, claim: Stage, properties: Mapping[str, Any]) -> None:
+        """What no stage of the state has: an `up` that failed left it."""
+        fleet = properties["fleet"]
+        claims = (r for resources in claim.hosts.values() for r in resources if isinstance(r, Claim))
+        removal.remove(
+            wire.fleet_of(properties),
+            properties["stack"],
+            self._connect(properties),
+            backend=next((it.backend for it in claims), ""),
+            holder=_holder(properties["stack"]),
+            lock_dir=lock_dir(fleet["slurm"], fleet["storage"]),
+            say=self._say(urn),
+        )
 
     def cancel(self) -> None:
         """Ends waiting."""
@@ -184,13 +196,13 @@ class StageProvider:
 
     def _connect(self, properties: Mapping[str, Any]) -> Connect:
         """One set of connections for each distinct way to reach the fleet, for the life of the process."""
-        stop = self._stop if properties["stage"] == INTERRUPTIBLE else None
+        stop = self._stop if properties["stage"] in (*INTERRUPTIBLE, READ) else None
         key = (_way(properties), stop is not None)
         with self._guard:
             if key not in self._connections:
                 from hosts.remote import Connections  # noqa: PLC0415 - what it imports takes longer than the rest
 
-                self._connections[key] = Connections(wire.fleet_of(properties), stop)
+                self._connections[key] = Connections(wire.fleet_of(properties), stop, self._slow)
             return self._connections[key]
 
     def _run(self, urn: str, stage: Stage, properties: Mapping[str, Any], *, absent: bool = False) -> Report:
@@ -203,16 +215,28 @@ class StageProvider:
             absent=absent,
             secrets=secrets,
             lock_dir=lock_dir(fleet["slurm"], fleet["storage"]),
-            holder=f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}, pulumi, stack {properties['stack']}",
+            holder=_holder(properties["stack"]),
             say=self._say(urn),
         )
-        report.raise_errors()
+        try:
+            report.raise_errors()
+        except Cancelled as error:
+            raise Cancelled(f"{error}; `invoke teardown -s {properties['stack']}` ends it") from error
         return report
 
     def _reads_of(self, memo: Mapping[str, Any]) -> Reads:
-        """The reads of a fleet; they take the connections that a cancel does not touch, for none waits long."""
+        """The reads of a fleet; a cancel ends them, since they change nothing."""
         with self._guard:
-            return self._reads.setdefault(_way(memo), Reads(lambda: self._connect({**memo, "stage": ""})))
+            return self._reads.setdefault(_way(memo), Reads(lambda: self._connect({**memo, "stage": READ})))
+
+    def _slow(self, host: str, line: str) -> None:
+        """Passes on that a host does not answer yet."""
+        self._log("info", f"{host}: {line}", "", True)
+
+
+def _holder(stack: str) -> str:
+    """Who a host's lock says is at work."""
+    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}, pulumi, stack {stack}"
 
 
 def _way(properties: Mapping[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """An engine's environment on storage: the claim on it, its inputs as files, and the environment made from them."""
 
+from dataclasses import replace
+
 from hosts.resources.claim import Claim
 from hosts.resources.environment import CondaEnv
 from hosts.resources.files import Directory, File
@@ -16,5 +18,5 @@ def environment(made: CondaEnv, *, lock: str, requirements: str, tools: str, cla
         File(path=f"{made.inputs}/requirements.txt", content=requirements),
         File(path=f"{made.inputs}/tools.txt", content=tools),
         File(path=f"{made.inputs}/install_env.py", content=program("install_env")),
-        made,
+        replace(made, claim=claim.path),
     )

@@ -33,6 +33,7 @@ class CondaEnv(Base):
     inputs: str
     tools: str
     find_links: str = ""
+    claim: str = ""
 
     @property
     def key(self) -> str:
@@ -87,7 +88,7 @@ class CondaEnv(Base):
         if actual is not None and (actual.digest, actual.packages) != (UNVERIFIED, self.packages):
             # complete but altered by hand: the installer takes a marker for done, so the marker goes first
             yield f"rm -f -- {quote(self.marker)}"
-        yield run_detached(f"slipway-env-{self.digest}", shlex.join(install), f"{self.prefix}.log")
+        yield run_detached(f"slipway-env-{self.digest}", shlex.join(install), f"{self.prefix}.log", self.claim)
 
     def remove(self) -> Iterator[str]:
         ends = (".verified", "", ".log", ".lock")

@@ -19,6 +19,7 @@ class Image(Base):
 
     `archive` is an OCI or Docker archive on the host ("": Podman pulls from the registry that NAME says). `log` is a
     file for the load's output; the folder that it is in gets the unpacked archive meanwhile, and needs room for it.
+    `claim` is the file of the stack's claim on it.
     """
 
     kind: ClassVar[str] = "Image"
@@ -26,6 +27,7 @@ class Image(Base):
     archive: str = ""
     user: str = ""
     log: str
+    claim: str = ""
 
     @property
     def key(self) -> str:
@@ -58,7 +60,7 @@ class Image(Base):
     def steps(self, actual: Self | None) -> Iterator[str]:  # noqa: ARG002
         yield trust.folder(self.log.rpartition("/")[0])
         script = f"bash -c {quote(self.loading())}"
-        yield run_detached(f"slipway-image-{fingerprint(self.reference, self.user)}", script, self.log)
+        yield run_detached(f"slipway-image-{fingerprint(self.reference, self.user)}", script, self.log, self.claim)
 
     def remove(self) -> Iterator[str]:
         reference = quote(self.reference)

@@ -20,6 +20,7 @@ class Weights(Base):
     An empty manifest takes the folder as it is found first (after its index and shards agreed) and holds it to that.
     `records` is a folder of ours for what was hashed when, so that hundreds of GiB are read once and not at each run.
     Refused where another user could change what was verified: among the files is code that the engine runs.
+    `claim` is the file of the stack's claim on the folder.
     """
 
     kind: ClassVar[str] = "Weights"
@@ -27,6 +28,7 @@ class Weights(Base):
     manifest: tuple[str, ...]
     source: str = ""
     records: str
+    claim: str = ""
 
     @property
     def key(self) -> str:
@@ -67,7 +69,9 @@ class Weights(Base):
         )
         yield f"cat >{quote(tool)} <<'SLIPWAY_PROGRAM'\n{program('weights')}\nSLIPWAY_PROGRAM"
         command = ["python3", "-I", tool, "make", self.path, self.record, self.record + ".manifest", self.source]
-        yield run_detached(f"slipway-weights-{fingerprint(self.path)}", shlex.join(command), f"{self.record}.log")
+        yield run_detached(
+            f"slipway-weights-{fingerprint(self.path)}", shlex.join(command), f"{self.record}.log", self.claim
+        )
 
     def remove(self) -> Iterator[str]:
         if self.source:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hosts.connection import Connect
 from hosts.errors import LeftBehind, SlipwayError, Truncated
 from hosts.fleet import Fleet
+from hosts.resources.detached import kept_by_others
 from hosts.resources.slurm_job import queue
 from hosts.shell import parse_frames, probe_script, quote
 from hosts.text import printable
@@ -102,6 +103,7 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
         "tag": f"SLIPWAY_STACK={stack}",
         "user": paths.run_user(fleet),
         "patience_s": PATIENCE_S,
+        "kept_by_others": kept_by_others(stack),
     }
     looks = {
         what: render(f"absence/{what.replace(' ', '-')}.sh.j2", **words, **_sweep(fleet, stack))

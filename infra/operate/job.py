@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hosts.connection import Connect
-from hosts.errors import Failed
+from hosts.converge import cut_short
+from hosts.errors import Failed, Truncated
 from hosts.fleet import Fleet
 from hosts.resources.slurm_job import foreign, queue
 from hosts.shell import parse_frames, probe_script, quote
@@ -33,17 +34,21 @@ class Job:
     fingerprint: str = ""
 
 
-def ask(fleet: Fleet, connect: Connect, *probes: str) -> list[str]:
-    """Runs read-only shell on the login host in one trip; what each printed. Raises Failed where it was cut short."""
-    return ask_host(fleet.login.name, connect, *probes)
+def ask(fleet: Fleet, connect: Connect, *probes: str, patient: bool = False) -> list[str]:
+    """Runs read-only shell on the login host in one trip; what each printed. Raises Truncated where it was cut short.
+
+    `patient` is for what may be silent for more than half a minute.
+    """
+    return ask_host(fleet.login.name, connect, *probes, patient=patient)
 
 
-def ask_host(host: str, connect: Connect, *probes: str) -> list[str]:
+def ask_host(host: str, connect: Connect, *probes: str, patient: bool = False) -> list[str]:
     """The same on any host."""
     script = probe_script(probes)
-    frames, complete = parse_frames(script, connect(host)(script).stdout)
+    output = connect(host)(script, (lambda _line: None) if patient else None)
+    frames, complete = parse_frames(script, output.stdout)
     if not complete:
-        raise Failed(f"{host}: the link was cut before the script ended; run it again")
+        raise Truncated(f"{host}: {cut_short(output)} before the script ended; run it again")
     return [frames[str(n)].out for n in range(len(probes))]
 
 
@@ -56,6 +61,11 @@ class Foreign:
 
     def __str__(self) -> str:
         return f"job {self.id} of {self.user} has this stack's name; it is not this stack's job, and not counted"
+
+
+def claimed_probe(d: Deployment) -> str:
+    """Shell that prints `claimed` where the stack has a claim on the fleet; one that has none is absent."""
+    return f"[ ! -e {quote(paths.fleet_claim(d))} ] || echo claimed"
 
 
 def live_probe(d: Deployment) -> str:

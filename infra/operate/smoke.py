@@ -10,7 +10,7 @@ from hosts.resources.programs import run
 from hosts.text import printable
 from infra import paths
 from infra.deployment import Deployment
-from infra.operate.job import ask
+from infra.operate.job import ask, claimed_probe
 from infra.operate.status import endpoint_of
 
 
@@ -53,16 +53,19 @@ class Smoke:
 
 
 def smoke(d: Deployment, connect: Connect, *, tools: bool = False) -> Smoke:
-    """One completion, with `tools` also a tool call and a reasoning reply. Raises Failed where no token came back."""
+    """One completion, with `tools` also a tool call and a reasoning reply. Raises Failed where no token came back, and
+    where the stack is not up."""
     endpoint = endpoint_of(d)
-    ready = ask(d.fleet, connect, endpoint.probe())[0].strip()
+    claimed, ready = (out.strip() for out in ask(d.fleet, connect, claimed_probe(d), endpoint.probe()))
+    if not claimed:
+        raise Failed(f"{d.stack} is not up (absent): run `pulumi up -s {d.stack}`")
     url = endpoint.observed(ready).get("endpoint", "")
     if not url:
         raise Failed(
-            f"{d.stack} is {ready or 'not ready'}; `invoke status -s {d.stack}` and `invoke logs -s {d.stack}` say more"
+            f"{d.stack}: {ready or 'not ready'}; `invoke status -s {d.stack}` and `invoke logs -s {d.stack}` say more"
         )
     program = run("smoke", url, d.served_name, paths.api_key(d), *(["tools"] if tools else []))
-    out = ask(d.fleet, connect, program)[0].strip()
+    out = ask(d.fleet, connect, program, patient=True)[0].strip()
     try:
         rows = tuple(json.loads(out.splitlines()[-1]))
     except (ValueError, IndexError):

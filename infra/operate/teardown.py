@@ -151,4 +151,4 @@ if ours .slipway/claims && ours models; then
     rm -rf --one-file-system -- "$m" && echo "$m"
   done
 fi"""
-    return ask(fleet, connect, script)[0].split()
+    return ask(fleet, connect, script, patient=True)[0].split()

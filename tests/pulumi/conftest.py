@@ -27,7 +27,8 @@ from hosts.fleet import Fleet, Host, Storage
 from infra.components import StageResource
 wanted = json.loads((pathlib.Path(__file__).parent.parent / "wanted.json").read_text())
 hosts = tuple(Host(**host) for host in wanted["fleet"]["hosts"])
-fleet = Fleet(**(wanted["fleet"] | {{"hosts": hosts, "storage": Storage(path="/nowhere")}}))
+storage = Storage(path=wanted["fleet"].get("storage", "/nowhere"))
+fleet = Fleet(**(wanted["fleet"] | {{"hosts": hosts, "storage": storage}}))
 after = []
 for stage in wanted["stages"]:
     hosts = {{h: tuple(from_wire(r, KINDS) for r in rs) for h, rs in stage["hosts"].items()}}
