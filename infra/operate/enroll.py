@@ -14,7 +14,7 @@ from typing import TypeVar
 from hosts.connection import Connect, HostKey
 from hosts.errors import Failed, InputError, Refused, SlipwayError, Truncated, Unreachable, WrongHostKey
 from hosts.facts import Facts, read, script
-from hosts.fleet import NAME, Fleet, Host, Storage, dump, parse
+from hosts.fleet import NAME, NAME_WANTED, Fleet, Host, Storage, dump, parse
 from hosts.problem import Problem
 from hosts.schema import load_yaml, parse_yaml
 from infra.operate.fleet_file import Data, Machine, Request, Target, differences, made_up, merge, settings, summary
@@ -119,7 +119,7 @@ def enroll(
 def _check(request: Request, path: Path) -> None:
     problems = []
     if not NAME.fullmatch(request.fleet):
-        problems.append(Problem(where="$.fleet", found=repr(request.fleet), wanted=f"a name like {NAME.pattern}"))
+        problems.append(Problem(where="$.fleet", found=repr(request.fleet), wanted=NAME_WANTED))
     elif not request.storage and not path.is_file():
         wanted = "the folder on shared storage where environments, weights and logs shall live"
         problems.append(Problem(where="--storage", found="nothing", wanted=wanted, fix="add --storage /PATH"))
