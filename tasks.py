@@ -25,6 +25,7 @@ from invoke.tasks import task
 
 from hosts.errors import Failed, InputError, Refused, SlipwayError
 from hosts.problem import Problem
+from lab.short_flags import Command
 from lab.tasks import ns as lab
 from tools import many_words
 from tools.places import ROOT
@@ -206,6 +207,7 @@ def answers(endpoint: str) -> bool:
 
 
 @task(
+    klass=Command,
     help={
         "hosts": "HOST…: addresses, NAME=ADDRESS, or hosts of the fleet; without a NAME it is the machine's own",
         "fleet": "the fleet, a file in hosts/inventory; made where it is not there",
@@ -284,6 +286,7 @@ def enroll(
 
 
 @task(
+    klass=Command,
     name="bootstrap-cluster",
     help={
         "fleet": "the fleet, a file in hosts/inventory",
@@ -319,11 +322,12 @@ def bootstrap_cluster(
 
 
 @task(
+    klass=Command,
     help={
         "stack": STACK,
         "html": "write the same as one page with a picture of the ledger, for a browser or a mail",
         "json": JSON,
-    }
+    },
 )
 def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> None:
     """Show what would run where, and whether it fits, without any network. Example: invoke plan -s dgx-h200"""
@@ -346,13 +350,14 @@ def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> Non
 
 
 @task(
+    klass=Command,
     help={
         "file": "FILE: a script, sbatch file, README, Dockerfile, manifest or launch line; - is standard input",
         "engine": "only commands of this engine: vllm, sglang, sglang-kt, kt-kernel or trtllm",
         "release": "the release to hold them against; default: one that the text pins, else the newest known",
         "adopt": "write stacks/Pulumi.ADOPT.yaml, the stack that renders to the same command",
         "json": JSON,
-    }
+    },
 )
 def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str = "", json: bool = False) -> None:
     """Check launch lines against their engine's release, and correct them. Example: invoke lint serve.sbatch"""
@@ -371,7 +376,7 @@ def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str 
 
 
 @task(
-    auto_shortflags=False,
+    klass=Command,
     help={
         "model": "MODEL: a name in infra/models, or the path of a config.json or of a model's folder",
         "engine": "vllm, sglang, sglang-kt, kt-kernel or trtllm",
@@ -456,6 +461,7 @@ def fit(
 
 
 @task(
+    klass=Command,
     help={
         "engine": "the engine: vllm, sglang, …",
         "model": "the model, where several stacks of the engine exist",
@@ -463,7 +469,7 @@ def fit(
         "stack": "the stack, in place of searching one",
         "ttl": "end the job this long from now (4h, 90m, 2-12:00:00), where its own limit is not earlier",
         "json": JSON,
-    }
+    },
 )
 def serve(
     _: Context,
@@ -495,7 +501,7 @@ def serve(
         show(found.to_json() | {"tunnel": through or None, "ttl": ends or None}, text, json)
 
 
-@task(help={"stack": STACK, "json": JSON})
+@task(klass=Command, help={"stack": STACK, "json": JSON})
 def status(_: Context, stack: str = "", json: bool = False) -> None:
     """Ask the machines how a stack is. Example: invoke status -s lab"""
     from infra.operate.status import status as read_status
@@ -507,12 +513,13 @@ def status(_: Context, stack: str = "", json: bool = False) -> None:
 
 
 @task(
+    klass=Command,
     help={
         "stack": STACK,
         "follow": "go on with what is written, until Ctrl-C",
         "lines": "how many lines back",
         "json": JSON,
-    }
+    },
 )
 def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, json: bool = False) -> None:
     """Show the log of a stack's job. Example: invoke logs -s lab -f"""
@@ -529,7 +536,7 @@ def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, js
         show({"stack": it.stack, "lines": text.splitlines()}, text.rstrip(), json)
 
 
-@task(help={"stack": STACK, "tools": "also ask for a tool call and for a reasoning reply", "json": JSON})
+@task(klass=Command, help={"stack": STACK, "tools": "also ask for a tool call and for a reasoning reply", "json": JSON})
 def smoke(_: Context, stack: str = "", tools: bool = False, json: bool = False) -> None:
     """Ask a stack's model for tokens. Example: invoke smoke -s lab --tools"""
     from infra.operate.smoke import smoke as ask_for_tokens
@@ -540,7 +547,7 @@ def smoke(_: Context, stack: str = "", tools: bool = False, json: bool = False) 
         show(found.to_json(), found.text(), json)
 
 
-@task(help={"stack": STACK, "json": JSON})
+@task(klass=Command, help={"stack": STACK, "json": JSON})
 def rotate(_: Context, stack: str = "", json: bool = False) -> None:
     """Change the keys of the mesh between a stack's nodes, without a restart. Example: invoke rotate -s lab-trtllm"""
     from infra.operate.rotate import rotate as rotate_keys
@@ -552,13 +559,14 @@ def rotate(_: Context, stack: str = "", json: bool = False) -> None:
 
 
 @task(
+    klass=Command,
     help={
         "stack": STACK,
         "cluster": "also remove the cluster, unless another stack claims it",
         "purge": "also remove environments and copied models that nobody claims",
         "yes": "do not ask",
         "json": JSON,
-    }
+    },
 )
 def teardown(
     _: Context, stack: str = "", cluster: bool = False, purge: bool = False, yes: bool = False, json: bool = False
@@ -630,7 +638,7 @@ def agree(what: str, yes: bool) -> None:
         raise Refused("not done, as you said")
 
 
-@task
+@task(klass=Command)
 def demo(context: Context) -> None:
     """Take three fresh machines to a served model, and ask it. Example: invoke demo (or: make demo)"""
     from infra import spec
@@ -656,7 +664,7 @@ def demo(context: Context) -> None:
         print("tear down:   invoke teardown -s lab --yes; invoke lab.down")
 
 
-@task
+@task(klass=Command)
 def check(context: Context) -> None:
     """Run the formatter's check, the linter, the types and the unit tests. Example: invoke check"""
     for command in (
@@ -668,7 +676,7 @@ def check(context: Context) -> None:
         context.run(command, pty=sys.stdout.isatty())
 
 
-@task(help={"name": "the environment, a folder in infra/environments"})
+@task(klass=Command, help={"name": "the environment, a folder in infra/environments"})
 def lock(_: Context, name: str) -> None:
     """Solve an environment and write its conda.lock. Example: invoke env.lock vllm-0.19.1"""
     from lab.paths import mirrors as lab_mirrors
@@ -687,11 +695,12 @@ def lock(_: Context, name: str) -> None:
 
 
 @task(
+    klass=Command,
     help={
         "engine": "vllm, sglang, sglang-kt, kt-kernel, vllm-bench-serve, sglang-router or huggingface-hub",
         "release": "a release that its package index has",
         "json": JSON,
-    }
+    },
 )
 def extract(_: Context, engine: str, release: str, json: bool = False) -> None:
     """Make an engine release's table of options from its package. Example: invoke flags.extract vllm 0.20.0"""

@@ -61,7 +61,7 @@ def usage_error(words: Sequence[str], contexts: Sequence[ParserContext], initial
 def asked_for_help(words: Sequence[str], contexts: Mapping[str, ParserContext]) -> str:
     """The task whose help is asked for in a way that Invoke reads otherwise, else "".
 
-    One that wants a word would take `--help` for it, and one with an option that begins with h takes `-h` for that.
+    One that wants a word would take `--help` or `-h` for it.
     """
     if not words or words[0] not in contexts:
         return ""

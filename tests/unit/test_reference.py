@@ -153,7 +153,7 @@ def test_messages_have_words_for_what_they_want(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_text_has_words() -> None:
-    """Also those of files that this test does not write: wherever a pattern is given to a reader, words stand beside."""
+    """Also where this test writes no file: beside each pattern that a reader takes there are words."""
     sources = [path for folder in ("hosts", "infra", "roles", "lab", "tools") for path in (ROOT / folder).rglob("*.py")]
     shown = re.compile(r"\{[A-Za-z_.]*\.pattern\}|wanted=[A-Za-z_.]*\.pattern")
     assert len(sources) > 100
