@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from hosts.state import Stage
     from infra.deployment import Deployment
     from infra.lint.result import LintResult
+    from infra.operate.choose import Known
     from infra.operate.secrets import SecretStore
 
 JSON = "print one JSON document on standard output and nothing else there"
-STACK = "the stack; default: the only one, or the one with slipway:default"
+STACK = "the stack; default: SLIPWAY_STACK, the one selected in Pulumi, slipway:default, or the only one that is up"
 INTERRUPTED = 130
 
 
@@ -160,10 +161,34 @@ def lives(process: int) -> bool:
 
 
 def stack_of(stack: str) -> "Deployment":
-    """The stack that `-s` names, or the default one."""
+    """The deployment of the stack that `-s` names, or that is meant without it."""
+    from infra import spec
+
+    return spec.load(meant(stack))
+
+
+def meant(stack: str) -> str:
+    """The stack that `-s` names; without it the one that comes into question, which is shown with the reason."""
     from infra.operate import choose
 
-    return choose.stack_of(stack)
+    if stack:
+        return stack
+    chosen = choose.choose(os.environ.get("SLIPWAY_STACK", ""), known_to_pulumi)
+    print(f"stack {chosen.stack} ({chosen.why})", file=sys.stderr)
+    return chosen.stack
+
+
+def known_to_pulumi() -> "Known":
+    """What the backend has of stacks; nothing where it can't be read."""
+    from infra.operate.choose import Known
+    from tools import activation, stacks
+    from tools.progress import SetupFailed
+
+    try:
+        selected, up = stacks.selected_and_up(activation.environment(os.environ))
+    except SetupFailed:
+        return Known()
+    return Known(selected=selected, up=up)
 
 
 def adopted(found: "LintResult", stack: str) -> None:
@@ -335,8 +360,7 @@ def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> Non
     from infra.bars import shows
 
     with expected(json):
-        name = stack or stack_of("").stack
-        it = spec.read(name)
+        it = spec.read(meant(stack))
         if html:
             from infra.page import plan_html
 
@@ -482,14 +506,14 @@ def serve(
     json: bool = False,
 ) -> None:
     """Bring a stack up and return when tokens flow. Example: invoke serve --engine vllm --fleet lab --ttl 4h"""
-    from infra import spec
     from infra.operate import choose, lease
     from infra.operate.status import status as read_status
     from infra.operate.tunnel import tunnel
 
     with expected(json):
         minutes = lease.minutes_of(ttl) if ttl else 0
-        it = spec.load(stack) if stack else choose.matching(engine=engine, model=model, fleet=fleet)
+        searched = not stack and (engine or model or fleet)
+        it = choose.matching(engine=engine, model=model, fleet=fleet) if searched else stack_of(stack)
         clear_dead_lock(it.stack)
         pulumi("up", "-s", it.stack, "--yes", "--skip-preview", "--non-interactive", quiet=json)
         connect = connections(it.fleet)
