@@ -231,6 +231,22 @@ def answers(endpoint: str) -> bool:
         return False
 
 
+def reached(it: "Deployment", endpoint: str | None) -> tuple[dict[str, str | None], list[str]]:
+    """What a client of a running stack needs, as keys of a document and as lines; nothing without an endpoint."""
+    from infra.operate.tunnel import client, known_hosts
+    from tools.places import cache
+
+    if not endpoint:
+        return {}, []
+    pins = cache() / "known_hosts" / it.fleet.name
+    text = known_hosts(it.fleet)
+    if text:
+        pins.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write(pins, text)
+    found = client(it, endpoint, str(pins) if text else "", reachable=answers(endpoint))
+    return found.to_json(), list(found.lines())
+
+
 @task(
     klass=Command,
     help={
@@ -508,7 +524,6 @@ def serve(
     """Bring a stack up and return when tokens flow. Example: invoke serve --engine vllm --fleet lab --ttl 4h"""
     from infra.operate import choose, lease
     from infra.operate.status import status as read_status
-    from infra.operate.tunnel import tunnel
 
     with expected(json):
         minutes = lease.minutes_of(ttl) if ttl else 0
@@ -519,10 +534,9 @@ def serve(
         connect = connections(it.fleet)
         ends = lease.shorten(it, connect, minutes) if minutes else ""
         found = read_status(it, connect)
-        through = tunnel(it.fleet, found.endpoint) if found.endpoint and not answers(found.endpoint) else ""
-        lines = [found.text(), ends, f"it is not reachable from this machine; bring it here with:\n  {through}"]
-        text = "\n".join(line for line in (lines if through else lines[:2]) if line)
-        show(found.to_json() | {"tunnel": through or None, "ttl": ends or None}, text, json)
+        document, lines = reached(it, found.endpoint)
+        text = "\n".join([found.text(), *lines, *([ends] if ends else [])])
+        show(found.to_json() | document | {"ttl": ends or None}, text, json)
 
 
 @task(klass=Command, help={"stack": STACK, "json": JSON})
@@ -533,7 +547,8 @@ def status(_: Context, stack: str = "", json: bool = False) -> None:
     with expected(json):
         it = stack_of(stack)
         found = read_status(it, connections(it.fleet))
-        show(found.to_json(), found.text(), json)
+        document, lines = reached(it, found.endpoint)
+        show(found.to_json() | document, "\n".join([found.text(), *lines]), json)
 
 
 @task(
