@@ -258,7 +258,9 @@ def reached(it: "Deployment", endpoint: str | None) -> tuple[dict[str, str | Non
         "login": "which of the machines is the login host",
         "identity": "a private key file; default: your agent's and your own keys",
         "storage": "the folder that all machines share, for a new fleet",
-        "slurm": "ours, existing or none, for a new fleet",
+        "slurm": "ours, existing or none, for a new fleet; existing with --login alone reads nodes from scontrol",
+        "partition": "the SLURM partition; of a site's nodes, only those in it are taken",
+        "gpu": "what the GPUs of a site's nodes are, where SLURM does not tell: h200, h100-80gb, …",
         "accept_new": "take the host keys of machines that have none pinned without asking",
         "json": JSON,
     },
@@ -275,6 +277,8 @@ def enroll(
     identity: str = "",
     storage: str = "",
     slurm: str = "",
+    partition: str = "",
+    gpu: str = "",
     accept_new: bool = False,
     json: bool = False,
 ) -> None:
@@ -296,6 +300,8 @@ def enroll(
             identity=identity,
             storage=storage,
             slurm=slurm,
+            partition=partition,
+            gpu=gpu,
         )
         opened: list[Connections] = []
 

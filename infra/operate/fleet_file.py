@@ -34,6 +34,9 @@ class Request:
     identity: str = ""
     storage: str = ""
     slurm: str = ""
+    partition: str = ""
+    gpu: str = ""
+    """What the GPUs of nodes are that a site's SLURM lists without saying it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,9 @@ def settings(existing: Data | None, request: Request) -> Data:
     hosts = {name: entry for name, entry in document.pop("hosts").items() if not made_up(entry.get("host_key") or "")}
     if request.slurm:
         document["slurm"] = request.slurm
+    if request.partition:
+        document = {"slurm": document["slurm"], "partition": request.partition} | document
+        document["partition"] = request.partition
     if request.storage:
         document["storage"] = {"path": request.storage} | document["storage"] | {"path": request.storage}
     if request.identity:
