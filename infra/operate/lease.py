@@ -30,6 +30,13 @@ def minutes_of(text: str) -> int:
     return minutes
 
 
+def in_words(seconds: float) -> str:
+    """A length of time for people: `12 minutes`, `1 day 6 hours`. SLURM prints 12 minutes as `12:00`."""
+    minutes = ceil(seconds / 60)
+    parts = ((minutes // 1440, "day"), (minutes // 60 % 24, "hour"), (minutes % 60, "minute"))
+    return " ".join(f"{count} {unit}{'s' * (count > 1)}" for count, unit in parts if count) or "0 minutes"
+
+
 def shorten(d: Deployment, connect: Connect, minutes: int) -> str:
     """Lets the stack's job end `minutes` from now, and says what holds then; its own limit stays where it is earlier.
 
@@ -38,15 +45,19 @@ def shorten(d: Deployment, connect: Connect, minutes: int) -> str:
     job, elapsed, limit = _job(d, connect)
     wanted = ceil(seconds_of(elapsed) / 60) + minutes
     if seconds_of(limit) and seconds_of(limit) <= wanted * 60:
-        return f"job {job} ends by its own limit of {limit} before that; --ttl changed nothing"
+        return f"job {job} ends by its own limit of {in_words(seconds_of(limit))} before that; --ttl changed nothing"
     out = ask(d.fleet, connect, f"{PATH}\nscontrol update jobid={quote(job)} TimeLimit={wanted} 2>&1 && echo done")[
         0
     ].split()
     if out[-1:] != ["done"]:
         said = " ".join(out)
-        raise Failed(f"the model is served, but job {job} could not be told to end in {minutes} minutes: {said}")
+        raise Failed(
+            f"the model is served, but SLURM refused to end job {job} in {in_words(minutes * 60)} "
+            f"(scontrol update): {said}"
+        )
     return (
-        f"job {job} ends {minutes} minutes from now; a job that a later `pulumi up` submits has the stack file's limit"
+        f"job {job} ends {in_words(minutes * 60)} from now; "
+        "a job that a later `pulumi up` submits has the stack file's limit"
     )
 
 

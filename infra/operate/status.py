@@ -57,7 +57,7 @@ class Status:
             f"{job.seconds / 3600:.2f} h"
             for job in shown
         ]
-        lines += [f"  host {name:10} {state}" for name, state in self.hosts.items()]
+        lines += [f"  host {name:10} {'answers' if state == 'ok' else state}" for name, state in self.hosts.items()]
         lines.append(f"  GPU-hours  {self.gpu_hours:.2f}" + (f", ends at {self.ends_at}" if self.ends_at else ""))
         return "\n".join(lines)
 
