@@ -102,7 +102,8 @@ def addition(cli: Path | None) -> str:
     lines += [
         f'if [ -n "${{BASH_VERSION:-}}" ] && [ -r {script} ] ; then . {script} ; fi',
         f'if [ -n "${{ZSH_VERSION:-}}" ] && [ -r {script} ] ; then',
-        f"    autoload -Uz compinit bashcompinit && compinit && bashcompinit && . {script}",
+        "    type compdef >/dev/null 2>&1 || { autoload -Uz compinit && compinit -i ; }",
+        f"    autoload -Uz bashcompinit && bashcompinit && . {script}",
         "fi",
     ]
     return "\n".join([*lines, END, ""])
