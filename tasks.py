@@ -136,7 +136,7 @@ def pulumi(*words: str, quiet: bool = False) -> None:
         if process.poll() is None:
             process.terminate()
     if status != 0:
-        raise Failed(f"`{' '.join(command)}` ended with status {status}; its own message stands above")
+        raise Failed(f"`{' '.join(command)}` ended with status {status}; see its own message above")
 
 
 def clear_dead_lock(stack: str) -> None:
@@ -202,7 +202,9 @@ def adopted(found: "LintResult", stack: str) -> None:
         raise InputError([Problem(where="--adopt", found=repr(stack), wanted=wanted)])
     path = STACKS / f"Pulumi.{stack}.yaml"
     if path.exists():
-        raise InputError([Problem(where="--adopt", found=f"{stack}, which is there", wanted="a name of no stack yet")])
+        raise InputError(
+            [Problem(where="--adopt", found=f"{stack}, which exists already", wanted="the name of a new stack")]
+        )
     write(path, adopt(found, stack))
     print(
         f"wrote {path.relative_to(ROOT)}; look at it, then: invoke plan -s {stack}; "
@@ -218,7 +220,7 @@ def write(path: Path, text: str) -> None:
         new.write_text(text, encoding="utf-8")
         new.replace(path)
     except OSError as error:
-        raise InputError([Problem(where=str(path), found=f"{error.strerror}", wanted="a place to write to")]) from None
+        raise InputError([Problem(where=str(path), found=f"{error.strerror}", wanted="a writable path")]) from None
 
 
 def answers(endpoint: str) -> bool:
@@ -251,7 +253,7 @@ def reached(it: "Deployment", endpoint: str | None) -> tuple[dict[str, str | Non
     klass=Command,
     help={
         "hosts": "HOST…: addresses, NAME=ADDRESS, or hosts of the fleet; without a NAME it is the machine's own",
-        "fleet": "the fleet, a file in hosts/inventory; made where it is not there",
+        "fleet": "the fleet, a file in hosts/inventory; created if missing",
         "user": "the account on the machines; default: yours",
         "port": "the SSH port; default: 22",
         "jump": "the host to go through, one of the fleet or of HOSTS",
@@ -678,9 +680,9 @@ def agree(what: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Refused(f"{what}; there is no terminal to ask on, so say --yes")
+        raise Refused(f"{what}; there is no terminal to ask on; add --yes")
     if input(f"{what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Refused("not done, as you said")
+        raise Refused("nothing was done")
 
 
 @task(klass=Command)
@@ -736,7 +738,7 @@ def lock(_: Context, name: str) -> None:
         command = [sys.executable, "-m", "infra.operate.lock_environment", str(folder), *mirrors]
         status = subprocess.run(command, cwd=ROOT, check=False).returncode  # apart: the solver's threads outlive it
         if status != 0:
-            raise Failed(f"{name} could not be locked; the reason stands above")
+            raise Failed(f"{name} could not be locked; see the reason above")
 
 
 @task(

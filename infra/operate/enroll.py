@@ -25,7 +25,10 @@ Ask = Callable[[str], bool]
 T = TypeVar("T")
 
 ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]*")
-HEADER = "# Written by `invoke enroll`; review and commit it. What people write here, enrolling again keeps.\n"
+HEADER = (
+    "# Written by `invoke enroll`; review and commit it. What people write here, enrolling again keeps.\n"
+    "# Every key: docs/reference.md.\n"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +318,9 @@ def _refused(host: Host, key: HostKey, accept_new: Ask, accept_changed: Ask) -> 
         )
     if accept_new(f"{shown}; is this the one that its console shows?"):
         return None
-    return Refused(f"{shown}, which was not accepted; compare it on the machine's console, then accept it")
+    return Refused(
+        f"{shown}, which was not accepted; compare it on the machine's console, then answer y, or add --accept-new"
+    )
 
 
 def _read(connect: Connect, storage: str, name: str) -> Facts:
