@@ -91,7 +91,7 @@ def _node(record: Mapping[str, str]) -> Node | str:
     return Node(
         name=name,
         address=address,
-        partitions=tuple(filter(None, record.get("Partitions", "").split(","))),
+        partitions=tuple(it for it in record.get("Partitions", "").split(",") if re.fullmatch(WORD.pattern, it)),
         cpus=min(cpus, int(effective)) if re.fullmatch(r"[1-9][0-9]{0,8}", effective) else cpus,
         sockets=sockets if whole else 0,
         threads_per_core=threads if whole else 0,

@@ -38,6 +38,11 @@ def test_nodes_with_gpus_are_read_and_free_text_is_not() -> None:
     assert (second.address, second.cpus, second.gpus, second.partitions) == ("10.4.0.22", 220, 8, ("gpu",))
 
 
+def test_a_partition_with_an_odd_name_is_none() -> None:
+    ((node,), _) = parse(ONE.replace("Partitions=gpu,long", "Partitions=gpu,\x1b[2J,-x"), "login")
+    assert node.partitions == ("gpu",)
+
+
 GRES: list[tuple[str, int, str]] = [
     ("gpu:8", 8, ""),
     ("gpu:h200:8", 8, "h200"),
