@@ -26,6 +26,7 @@ from invoke.tasks import task
 from hosts.errors import Failed, InputError, Refused, SlipwayError
 from hosts.problem import Problem
 from hosts.text import printable
+from lab.short_flags import Command
 from lab.tasks import ns as lab
 from tools import many_words
 from tools.places import ROOT
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     from hosts.state import Stage
     from infra.deployment import Deployment
     from infra.lint.result import LintResult
+    from infra.operate.choose import Known
     from infra.operate.secrets import SecretStore
 
 JSON = "print one JSON document on standard output and nothing else there"
-STACK = "the stack; default: the only one, or the one with slipway:default"
+STACK = "the stack; default: SLIPWAY_STACK, the one selected in Pulumi, slipway:default, or the only one that is up"
 INTERRUPTED = 130
 LAYOUT = "\n\t"
 """The control characters of our own texts; any other came from a machine or a file, and is shown escaped."""
@@ -142,7 +144,7 @@ def pulumi(*words: str, quiet: bool = False) -> None:
         if process.poll() is None:
             process.terminate()
     if status != 0:
-        raise Failed(f"`{' '.join(command)}` ended with status {status}; its own message stands above")
+        raise Failed(f"`{' '.join(command)}` ended with status {status}; see its own message above")
 
 
 def clear_dead_lock(stack: str) -> None:
@@ -167,10 +169,34 @@ def lives(process: int) -> bool:
 
 
 def stack_of(stack: str) -> "Deployment":
-    """The stack that `-s` names, or the default one."""
+    """The deployment of the stack that `-s` names, or that is meant without it."""
+    from infra import spec
+
+    return spec.load(meant(stack))
+
+
+def meant(stack: str) -> str:
+    """The stack that `-s` names; without it the one that comes into question, which is shown with the reason."""
     from infra.operate import choose
 
-    return choose.stack_of(stack)
+    if stack:
+        return stack
+    chosen = choose.choose(os.environ.get("SLIPWAY_STACK", ""), known_to_pulumi)
+    print(f"stack {chosen.stack} ({chosen.why})", file=sys.stderr)
+    return chosen.stack
+
+
+def known_to_pulumi() -> "Known":
+    """What the backend has of stacks; nothing where it can't be read."""
+    from infra.operate.choose import Known
+    from tools import activation, stacks
+    from tools.progress import SetupFailed
+
+    try:
+        selected, up = stacks.selected_and_up(activation.environment(os.environ))
+    except SetupFailed:
+        return Known()
+    return Known(selected=selected, up=up)
 
 
 def adopted(found: "LintResult", stack: str) -> None:
@@ -184,7 +210,9 @@ def adopted(found: "LintResult", stack: str) -> None:
         raise InputError([Problem(where="--adopt", found=repr(stack), wanted=wanted)])
     path = STACKS / f"Pulumi.{stack}.yaml"
     if path.exists():
-        raise InputError([Problem(where="--adopt", found=f"{stack}, which is there", wanted="a name of no stack yet")])
+        raise InputError(
+            [Problem(where="--adopt", found=f"{stack}, which exists already", wanted="the name of a new stack")]
+        )
     write(path, adopt(found, stack))
     print(
         f"wrote {path.relative_to(ROOT)}; look at it, then: invoke plan -s {stack}; "
@@ -200,7 +228,7 @@ def write(path: Path, text: str) -> None:
         new.write_text(text, encoding="utf-8")
         new.replace(path)
     except OSError as error:
-        raise InputError([Problem(where=str(path), found=f"{error.strerror}", wanted="a place to write to")]) from None
+        raise InputError([Problem(where=str(path), found=f"{error.strerror}", wanted="a writable path")]) from None
 
 
 def answers(endpoint: str) -> bool:
@@ -213,17 +241,36 @@ def answers(endpoint: str) -> bool:
         return False
 
 
+def reached(it: "Deployment", endpoint: str | None) -> tuple[dict[str, str | None], list[str]]:
+    """What a client of a running stack needs, as keys of a document and as lines; nothing without an endpoint."""
+    from infra.operate.tunnel import client, known_hosts
+    from tools.places import cache
+
+    if not endpoint:
+        return {}, []
+    pins = cache() / "known_hosts" / it.fleet.name
+    text = known_hosts(it.fleet)
+    if text:
+        pins.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write(pins, text)
+    found = client(it, endpoint, str(pins) if text else "", reachable=answers(endpoint))
+    return found.to_json(), list(found.lines())
+
+
 @task(
+    klass=Command,
     help={
         "hosts": "HOST…: addresses, NAME=ADDRESS, or hosts of the fleet; without a NAME it is the machine's own",
-        "fleet": "the fleet, a file in hosts/inventory; made where it is not there",
+        "fleet": "the fleet, a file in hosts/inventory; created if missing",
         "user": "the account on the machines; default: yours",
         "port": "the SSH port; default: 22",
         "jump": "the host to go through, one of the fleet or of HOSTS",
         "login": "which of the machines is the login host",
         "identity": "a private key file; default: your agent's and your own keys",
         "storage": "the folder that all machines share, for a new fleet",
-        "slurm": "ours, existing or none, for a new fleet",
+        "slurm": "ours, existing or none, for a new fleet; existing with --login alone reads nodes from scontrol",
+        "partition": "the SLURM partition; of a site's nodes, only those in it are taken",
+        "gpu": "what the GPUs of a site's nodes are, where SLURM does not tell: h200, h100-80gb, …",
         "accept_new": "take the host keys of machines that have none pinned without asking",
         "json": JSON,
     },
@@ -240,6 +287,8 @@ def enroll(
     identity: str = "",
     storage: str = "",
     slurm: str = "",
+    partition: str = "",
+    gpu: str = "",
     accept_new: bool = False,
     json: bool = False,
 ) -> None:
@@ -261,6 +310,8 @@ def enroll(
             identity=identity,
             storage=storage,
             slurm=slurm,
+            partition=partition,
+            gpu=gpu,
         )
         opened: list[Connections] = []
 
@@ -296,6 +347,7 @@ def enroll(
 
 
 @task(
+    klass=Command,
     name="bootstrap-cluster",
     help={
         "fleet": "the fleet, a file in hosts/inventory",
@@ -331,11 +383,12 @@ def bootstrap_cluster(
 
 
 @task(
+    klass=Command,
     help={
         "stack": STACK,
         "html": "write the same as one page with a picture of the ledger, for a browser or a mail",
         "json": JSON,
-    }
+    },
 )
 def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> None:
     """Show what would run where, and whether it fits, without any network. Example: invoke plan -s dgx-h200"""
@@ -343,8 +396,7 @@ def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> Non
     from infra.bars import shows
 
     with expected(json):
-        name = stack or stack_of("").stack
-        it = spec.read(name)
+        it = spec.read(meant(stack))
         if html:
             from infra.page import plan_html
 
@@ -358,13 +410,14 @@ def plan(_: Context, stack: str = "", html: str = "", json: bool = False) -> Non
 
 
 @task(
+    klass=Command,
     help={
         "file": "FILE: a script, sbatch file, README, Dockerfile, manifest or launch line; - is standard input",
         "engine": "only commands of this engine: vllm, sglang, sglang-kt, kt-kernel or trtllm",
         "release": "the release to hold them against; default: one that the text pins, else the newest known",
         "adopt": "write stacks/Pulumi.ADOPT.yaml, the stack that renders to the same command",
         "json": JSON,
-    }
+    },
 )
 def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str = "", json: bool = False) -> None:
     """Check launch lines against their engine's release, and correct them. Example: invoke lint serve.sbatch"""
@@ -383,7 +436,7 @@ def lint(_: Context, file: str, engine: str = "", release: str = "", adopt: str 
 
 
 @task(
-    auto_shortflags=False,
+    klass=Command,
     help={
         "model": "MODEL: a name in infra/models, or the path of a config.json or of a model's folder",
         "engine": "vllm, sglang, sglang-kt, kt-kernel or trtllm",
@@ -468,6 +521,7 @@ def fit(
 
 
 @task(
+    klass=Command,
     help={
         "engine": "the engine: vllm, sglang, …",
         "model": "the model, where several stacks of the engine exist",
@@ -475,7 +529,7 @@ def fit(
         "stack": "the stack, in place of searching one",
         "ttl": "end the job this long from now (4h, 90m, 2-12:00:00), where its own limit is not earlier",
         "json": JSON,
-    }
+    },
 )
 def serve(
     _: Context,
@@ -488,26 +542,24 @@ def serve(
     json: bool = False,
 ) -> None:
     """Bring a stack up and return when tokens flow. Example: invoke serve --engine vllm --fleet lab --ttl 4h"""
-    from infra import spec
     from infra.operate import choose, lease
     from infra.operate.status import status as read_status
-    from infra.operate.tunnel import tunnel
 
     with expected(json):
         minutes = lease.minutes_of(ttl) if ttl else 0
-        it = spec.load(stack) if stack else choose.matching(engine=engine, model=model, fleet=fleet)
+        searched = not stack and (engine or model or fleet)
+        it = choose.matching(engine=engine, model=model, fleet=fleet) if searched else stack_of(stack)
         clear_dead_lock(it.stack)
         pulumi("up", "-s", it.stack, "--yes", "--skip-preview", "--non-interactive", quiet=json)
         connect = connections(it.fleet)
         ends = lease.shorten(it, connect, minutes) if minutes else ""
         found = read_status(it, connect)
-        through = tunnel(it.fleet, found.endpoint) if found.endpoint and not answers(found.endpoint) else ""
-        lines = [found.text(), ends, f"it is not reachable from this machine; bring it here with:\n  {through}"]
-        text = "\n".join(line for line in (lines if through else lines[:2]) if line)
-        show(found.to_json() | {"tunnel": through or None, "ttl": ends or None}, text, json)
+        document, lines = reached(it, found.endpoint)
+        text = "\n".join([found.text(), *lines, *([ends] if ends else [])])
+        show(found.to_json() | document | {"ttl": ends or None}, text, json)
 
 
-@task(help={"stack": STACK, "json": JSON})
+@task(klass=Command, help={"stack": STACK, "json": JSON})
 def status(_: Context, stack: str = "", json: bool = False) -> None:
     """Ask the machines how a stack is. Example: invoke status -s lab"""
     from infra.operate.status import status as read_status
@@ -515,16 +567,18 @@ def status(_: Context, stack: str = "", json: bool = False) -> None:
     with expected(json):
         it = stack_of(stack)
         found = read_status(it, connections(it.fleet))
-        show(found.to_json(), found.text(), json)
+        document, lines = reached(it, found.endpoint)
+        show(found.to_json() | document, "\n".join([found.text(), *lines]), json)
 
 
 @task(
+    klass=Command,
     help={
         "stack": STACK,
         "follow": "go on with what is written, until Ctrl-C",
         "lines": "how many lines back",
         "json": JSON,
-    }
+    },
 )
 def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, json: bool = False) -> None:
     """Show the log of a stack's job. Example: invoke logs -s lab -f"""
@@ -541,7 +595,7 @@ def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, js
         show({"stack": it.stack, "lines": text.rstrip("\n").split("\n")}, text.rstrip(), json)
 
 
-@task(help={"stack": STACK, "tools": "also ask for a tool call and for a reasoning reply", "json": JSON})
+@task(klass=Command, help={"stack": STACK, "tools": "also ask for a tool call and for a reasoning reply", "json": JSON})
 def smoke(_: Context, stack: str = "", tools: bool = False, json: bool = False) -> None:
     """Ask a stack's model for tokens. Example: invoke smoke -s lab --tools"""
     from infra.operate.smoke import smoke as ask_for_tokens
@@ -552,7 +606,7 @@ def smoke(_: Context, stack: str = "", tools: bool = False, json: bool = False) 
         show(found.to_json(), found.text(), json)
 
 
-@task(help={"stack": STACK, "json": JSON})
+@task(klass=Command, help={"stack": STACK, "json": JSON})
 def rotate(_: Context, stack: str = "", json: bool = False) -> None:
     """Change the keys of the mesh between a stack's nodes, without a restart. Example: invoke rotate -s lab-trtllm"""
     from infra.operate.rotate import rotate as rotate_keys
@@ -564,13 +618,14 @@ def rotate(_: Context, stack: str = "", json: bool = False) -> None:
 
 
 @task(
+    klass=Command,
     help={
         "stack": STACK,
         "cluster": "also remove the cluster, unless another stack claims it",
         "purge": "also remove environments and copied models that nobody claims",
         "yes": "do not ask",
         "json": JSON,
-    }
+    },
 )
 def teardown(
     _: Context, stack: str = "", cluster: bool = False, purge: bool = False, yes: bool = False, json: bool = False
@@ -650,12 +705,12 @@ def agree(what: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Refused(f"{what}; there is no terminal to ask on, so say --yes")
+        raise Refused(f"{what}; there is no terminal to ask on; add --yes")
     if input(f"{what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Refused("not done, as you said")
+        raise Refused("nothing was done")
 
 
-@task
+@task(klass=Command)
 def demo(context: Context) -> None:
     """Take three fresh machines to a served model, and ask it. Example: invoke demo (or: make demo)"""
     from infra import spec
@@ -681,7 +736,7 @@ def demo(context: Context) -> None:
         print("tear down:   invoke teardown -s lab --yes; invoke lab.down")
 
 
-@task
+@task(klass=Command)
 def check(context: Context) -> None:
     """Run the formatter's check, the linter, the types and the unit tests. Example: invoke check"""
     for command in (
@@ -693,7 +748,7 @@ def check(context: Context) -> None:
         context.run(command, pty=sys.stdout.isatty())
 
 
-@task(help={"name": "the environment, a folder in infra/environments"})
+@task(klass=Command, help={"name": "the environment, a folder in infra/environments"})
 def lock(_: Context, name: str) -> None:
     """Solve an environment and write its conda.lock. Example: invoke env.lock vllm-0.19.1"""
     from lab.paths import mirrors as lab_mirrors
@@ -708,15 +763,16 @@ def lock(_: Context, name: str) -> None:
         command = [sys.executable, "-m", "infra.operate.lock_environment", str(folder), *mirrors]
         status = subprocess.run(command, cwd=ROOT, check=False).returncode  # apart: the solver's threads outlive it
         if status != 0:
-            raise Failed(f"{name} could not be locked; the reason stands above")
+            raise Failed(f"{name} could not be locked; see the reason above")
 
 
 @task(
+    klass=Command,
     help={
         "engine": "vllm, sglang, sglang-kt, kt-kernel, vllm-bench-serve, sglang-router or huggingface-hub",
         "release": "a release that its package index has",
         "json": JSON,
-    }
+    },
 )
 def extract(_: Context, engine: str, release: str, json: bool = False) -> None:
     """Make an engine release's table of options from its package. Example: invoke flags.extract vllm 0.20.0"""

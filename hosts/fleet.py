@@ -14,12 +14,31 @@ import yaml
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from hosts.schema import Reader, describe, load_yaml
+from hosts.schema import Kind, Reader, describe, load_yaml
 
 INVENTORY = Path(__file__).parent / "inventory"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+NAME_WANTED = "a name of small letters, digits and dashes between them, as kimi-prod or dgx01"
+"""What NAME is, in words: of hosts, fleets and stacks."""
 HCA = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 """An RDMA device's name, as the kernel has it below /sys/class/infiniband."""
+
+HOST_NAME = Kind(pattern=NAME.pattern, wanted=f"for each host {NAME_WANTED}")
+HOST_KEY = Kind(
+    pattern=r"(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+( .*)?",
+    wanted="a whole public key, ssh-ed25519 AAAA…, as the machine's /etc/ssh/ssh_host_ed25519_key.pub has it",
+)
+MAX_TIME = Kind(
+    pattern=r"[0-9:-]{1,16}", wanted='a time as SLURM prints it, in quotes: "7-00:00:00" is a week, "12:00:00" 12 hours'
+)
+NAMESPACE = Kind(
+    pattern=r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+    wanted="the name of a namespace: small letters, digits and dashes between them",
+)
+VOLUME = Kind(
+    pattern=r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?",
+    wanted="the name of a PersistentVolumeClaim: small letters, digits, dots and dashes",
+)
 
 SlurmMode = Literal["ours", "existing", "none"]
 ContainerTool = Literal["", "podman"]
@@ -117,7 +136,6 @@ class Fleet:
     stand_in: bool = False
     """The GPUs are stand-ins and nothing here is a real DGX: driver checks are not asked for."""
     price_per_gpu_hour: str = ""
-    conda_channel: str = ""
     wheels: str = ""
     containers: ContainerTool = ""
     """What runs containers on the nodes, without root; "" where nothing does."""
@@ -180,7 +198,7 @@ def parse(name: str, data: object, place: str) -> Fleet:
     top = Reader(data, place)
     slurm = cast(SlurmMode, top.choice("slurm", ("ours", "existing", "none")))
     # somebody else's site is worked on as the user that one is there
-    hosts = tuple(_host(n, reader, sudo=slurm != "existing") for n, reader in top.mapping("hosts", names=NAME))
+    hosts = tuple(_host(n, reader, sudo=slurm != "existing") for n, reader in top.mapping("hosts", names=HOST_NAME))
     storage = top.child("storage")
     fleet = Fleet(
         name=name,
@@ -192,8 +210,7 @@ def parse(name: str, data: object, place: str) -> Fleet:
         identity=top.text("identity", default=""),
         stand_in=top.flag("stand_in", default=False),
         price_per_gpu_hour=top.decimal("price_per_gpu_hour", default=""),
-        conda_channel=top.text("conda_channel", default=""),
-        wheels=top.text("wheels", default=""),
+        wheels=top.path("wheels", default=""),
         containers=cast(ContainerTool, top.choice("containers", ("podman",), default="")),
         images=top.path("images", default=""),
         limits=_limits(top.child("limits")) if top.has("limits") else None,
@@ -210,7 +227,7 @@ def parse(name: str, data: object, place: str) -> Fleet:
 
 def _limits(reader: Reader) -> Limits:
     limits = Limits(
-        max_time=reader.text("max_time", default="", pattern=r"[0-9:-]{1,16}"),
+        max_time=reader.text("max_time", default="", kind=MAX_TIME),
         gpus=reader.number("gpus", default=0, low=1, high=1 << 20),
         cpus=reader.number("cpus", default=0, low=1, high=1 << 24),
         memory_mib=reader.number("memory_mib", default=0, low=1),
@@ -227,14 +244,14 @@ def _namespace(reader: Reader) -> Namespace:
     if labels is not None and not (given and all(isinstance(word, str) for pair in given.items() for word in pair)):
         reader.problem(reader.at("node_selector"), describe(labels), "a mapping of labels, text to text")
     found = Namespace(
-        namespace=reader.text("namespace", pattern=r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"),
+        namespace=reader.text("namespace", kind=NAMESPACE),
         quota=Quota(
             memory_mib=quota.number("memory_mib", default=0, low=1),
             cpus=quota.number("cpus", default=0, low=1, high=1 << 24),
             gpus=quota.number("gpus", default=0, low=1, high=1 << 20),
             storage_gib=quota.number("storage_gib", default=0, low=1),
         ),
-        volume=reader.text("volume", pattern=r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"),
+        volume=reader.text("volume", kind=VOLUME),
         node_selector=tuple((str(name), str(value)) for name, value in given.items()),
     )
     quota.done()
@@ -279,7 +296,7 @@ def _host(name: str, reader: Reader, *, sudo: bool) -> Host:
         user=reader.word("user"),
         sudo=reader.flag("sudo", default=sudo),
         jump=reader.word("jump", default=""),
-        host_key=reader.text("host_key", default="", pattern=r"(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+( .*)?"),
+        host_key=reader.text("host_key", default="", kind=HOST_KEY),
         role=cast(Literal["login", "node"], reader.choice("role", ("login", "node"), default="node")),
         cpus=reader.number("cpus", default=0, high=100_000),
         sockets=reader.number("sockets", default=0, high=1024),
@@ -300,8 +317,7 @@ def _host(name: str, reader: Reader, *, sudo: bool) -> Host:
         cpu_flags=_words(reader, "cpu_flags"),
     )
     if host.host_key and not _is_public_key(host.host_key):
-        wanted = "a whole public key, as the machine's /etc/ssh/ssh_host_*_key.pub has it"
-        reader.problem(reader.at("host_key"), repr(host.host_key[:80]), wanted)
+        reader.problem(reader.at("host_key"), describe(host.host_key), HOST_KEY.wanted)
     if gpus is not None:
         gpus.done()
     reader.done()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,10 +12,44 @@ from hosts.errors import InputError
 from hosts.problem import Problem
 from hosts.words import describe, nearest
 
-__all__ = ["MAX_FILE_BYTES", "Reader", "describe", "load_yaml", "nearest", "parse_yaml"]
+__all__ = [
+    "DECIMAL",
+    "LINE",
+    "MAX_FILE_BYTES",
+    "MAX_TEXT",
+    "PATH",
+    "WORD",
+    "Kind",
+    "Reader",
+    "describe",
+    "load_yaml",
+    "nearest",
+    "parse_yaml",
+]
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 64
+MAX_TEXT = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of text: the pattern that matches all of it, and the same in words, which is what messages show."""
+
+    pattern: str
+    wanted: str
+
+
+LINE = Kind(pattern=r"[^\x00-\x1f\x7f]*", wanted=f"one line of text, at most {MAX_TEXT} characters")
+WORD = Kind(
+    pattern=r"[A-Za-z0-9_][A-Za-z0-9._:/@-]*",
+    wanted="a name or an address: letters, digits and . _ : / @ -, the first a letter or digit",
+)
+PATH = Kind(
+    pattern=r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._+@=-]+)+",
+    wanted="an absolute path, as /shared/slipway: letters, digits and . _ + @ = -, no blanks, no `..`, no / at the end",
+)
+DECIMAL = Kind(pattern=r"[0-9]{1,9}(\.[0-9]{1,6})?", wanted='a number in quotes, as "2.50"')
 
 
 # Pulumi's own reader is libyaml's in Go; where PyYAML was built without libyaml, its own in Python does
@@ -128,8 +163,8 @@ class Reader:
         self._read.add(key)
         return self.data.get(key)
 
-    def text(self, key: str, *, default: str | None = None, pattern: str = r"[^\x00-\x1f\x7f]*") -> str:
-        """One line of text that matches `pattern` whole."""
+    def text(self, key: str, *, default: str | None = None, kind: Kind = LINE) -> str:
+        """One line of text of a kind."""
         value = self.raw(key)
         if value is None and default is not None:
             return default
@@ -139,24 +174,24 @@ class Reader:
                 if isinstance(value, int | float) and not isinstance(value, bool)
                 else None
             )
-            self.problem(self.at(key), describe(value), "text", fix=hint)
+            self.problem(self.at(key), describe(value), "text" if kind == LINE else kind.wanted, fix=hint)
             return default or ""
-        if len(value) > 4096 or not re.fullmatch(pattern, value):
-            self.problem(self.at(key), repr(value[:80]), f"text like {pattern}")
+        if len(value) > MAX_TEXT or not re.fullmatch(kind.pattern, value):
+            self.problem(self.at(key), describe(value), kind.wanted)
             return default or ""
         return value
 
     def word(self, key: str, *, default: str | None = None) -> str:
         """A name or an address: letters, digits and . _ : / @ - only."""
-        return self.text(key, default=default, pattern=r"[A-Za-z0-9_][A-Za-z0-9._:/@-]*")
+        return self.text(key, default=default, kind=WORD)
 
     def path(self, key: str, *, default: str | None = None) -> str:
         """An absolute path without dot segments, blanks or quotes."""
-        return self.text(key, default=default, pattern=r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._+@=-]+)+")
+        return self.text(key, default=default, kind=PATH)
 
     def decimal(self, key: str, *, default: str | None = None) -> str:
         """A non-negative decimal number, kept as text."""
-        return self.text(key, default=default, pattern=r"[0-9]{1,9}(\.[0-9]{1,6})?")
+        return self.text(key, default=default, kind=DECIMAL)
 
     def number(self, key: str, *, default: int | None = None, low: int = 0, high: int = 1 << 40) -> int:
         """A whole number within [low, high]."""
@@ -196,15 +231,15 @@ class Reader:
         value = self.raw(key)
         return Reader(value if value is not None else None, self.file, self.at(key), self.problems)
 
-    def mapping(self, key: str, *, names: re.Pattern[str]) -> Iterator[tuple[str, "Reader"]]:
-        """(name, reader) of each entry of the mapping below a key; names match `names` whole."""
+    def mapping(self, key: str, *, names: Kind) -> Iterator[tuple[str, "Reader"]]:
+        """(name, reader) of each entry of the mapping below a key; all names are of a kind."""
         value = self.raw(key)
         if not isinstance(value, dict) or not value:
             self.problem(self.at(key), describe(value), "a mapping with at least one entry")
             return
         for name, entry in value.items():
-            if not isinstance(name, str) or not names.fullmatch(name):
-                self.problem(self.at(key), f"the key {name!r}", f"names like {names.pattern}")
+            if not isinstance(name, str) or not re.fullmatch(names.pattern, name):
+                self.problem(self.at(key), f"the key {describe(name)}", names.wanted)
                 continue
             yield name, Reader(entry, self.file, f"{self.at(key)}.{name}", self.problems)
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 from hosts.fleet import Host
 from hosts.problem import Problem
-from hosts.schema import Reader, nearest
+from hosts.schema import PATH, Kind, Reader, nearest
 from infra.deployment import GATED, Deployment, EndpointConfig
 from infra.placement import place
-from infra.worded import Kind, worded
+from infra.worded import worded
 
 INTERFACE = Kind(
     pattern=r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,44}",
     wanted="the interface of the head's host as the fleet declares it, or an address",
 )
 FILE = Kind(
-    pattern=r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._+@=-]+)+",
+    pattern=PATH.pattern,
     wanted="the absolute path of a PEM file on the head's host, without blanks",
 )
 

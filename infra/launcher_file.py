@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 
 from hosts.fleet import Fleet
 from hosts.problem import Problem
-from hosts.schema import Reader
+from hosts.schema import Kind, Reader
 from infra.deployment import LauncherConfig
-from infra.worded import Kind, quoted, worded
+from infra.worded import quoted, worded
 
 TIME = re.compile(r"(?:(?P<days>\d{1,9})-)?\d{1,5}(?::\d{2}){0,2}")
 TIME_LIMIT = Kind(

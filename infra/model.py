@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hosts.errors import InputError
 from hosts.problem import Problem
-from hosts.schema import Reader, describe, load_yaml, nearest
+from hosts.schema import Kind, Reader, describe, load_yaml, nearest
 from infra import precision as precisions
 from infra.architecture import MIXERS, MLPS, Architecture
 from infra.precision import Precision
@@ -221,7 +221,8 @@ def _architecture(numbers: Reader) -> Architecture:
 
 def _pattern(numbers: Reader, key: str, letters: tuple[str, ...], layers: int) -> str:
     """One letter a layer; a shorter pattern repeats."""
-    text = numbers.text(key, default="", pattern=f"[{''.join(letters)}]{{0,{MAX_LAYERS}}}")
+    wanted = f"one letter a layer, of {', '.join(letters)}"
+    text = numbers.text(key, default="", kind=Kind(pattern=f"[{''.join(letters)}]{{0,{MAX_LAYERS}}}", wanted=wanted))
     if not text:
         return ""
     if len(text) > layers:

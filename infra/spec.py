@@ -162,7 +162,7 @@ def examine(
     if misplaced:
         return Reading(deployment=d, problems=tuple(found), placed=False, rendered=False, staged=False, proven=False)
     d = replace(d, endpoint=endpoint_file.bound(d, found))
-    found += not_locked(chosen) if chosen.name else placeholder(image)
+    found += (*not_locked(chosen), *not_indexed(chosen, fleet)) if chosen.name else placeholder(image)
     found += launcher_file.unused(asked, launcher.name, LAUNCHERS[launcher.name].options)
     places = {"$.engine.args": args} | {f"$.roles.{it.name}.args": it.args for it in roles}
     left_out = tuple(name for at, given in places.items() for name in given if name not in _taken(given, refused, at))
@@ -286,4 +286,19 @@ def not_locked(software: environments.Environment) -> Iterator[Problem]:
             wanted="a locked environment",
             why="it can be previewed, not brought up",
             fix=software.next_step,
+        )
+
+
+def not_indexed(software: environments.Environment, fleet: fleets.Fleet) -> Iterator[Problem]:
+    """A warning where pip would look in vain: no public index has versions with a local label, as `0.19.1+cpu`."""
+    rare = [package.removeprefix("pip ").replace(" ", "==") for package in software.packages if "+" in package]
+    if rare and not fleet.wheels:
+        yield Problem(
+            level="warning",
+            rule="environment",
+            where="$.environment",
+            found=f"{', '.join(rare)}, and no `wheels` in hosts/inventory/{fleet.name}.yaml",
+            wanted="a folder with its wheel, on the host that installs the environment",
+            why="no public package index has a version with +",
+            fix="set `wheels: /FOLDER` there, unless pip on that host is set up for an index of yours that has it",
         )

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import TypeGuard
 
-from hosts.schema import Reader, describe, nearest
+from hosts.schema import Kind, Reader, describe, nearest
 from infra.deployment import Argument, Parallelism, Role, Router
-from infra.worded import RELEASE, Kind, quoted
+from infra.worded import RELEASE, quoted
 
 PREFIX = "slipway:"
 SECRETS = ("api-key", "munge-key")

@@ -1,20 +1,8 @@
-"""Text of a stack file: what it must look like, and the same in words for who wrote it otherwise."""
+"""Text of a stack file, held to its kind."""
 
 import re
-from dataclasses import dataclass
 
-from hosts.schema import Reader, describe
-
-MAX_TEXT = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """What text must be: a pattern that matches all of it, and the same in words."""
-
-    pattern: str
-    wanted: str
-
+from hosts.schema import MAX_TEXT, Kind, Reader, describe
 
 RELEASE = Kind(pattern=r"[0-9][0-9A-Za-z.+-]*", wanted='a version in quotes, as "0.19.1"')
 

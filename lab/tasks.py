@@ -14,6 +14,7 @@ from hosts.errors import SlipwayError
 from lab import keys
 from lab import nodes as machines
 from lab.progress import speaker
+from lab.short_flags import Command
 
 JSON = "print the nodes as one JSON document; progress goes to standard error"
 
@@ -39,11 +40,12 @@ def show(found: Sequence[machines.Node], as_json: bool) -> None:
 
 
 @task(
+    klass=Command,
     help={
         "nodes": "machines in all: login, dgx1, dgx2, … (1 to 9); more than there are adds, fewer removes none",
         "gpus": "stand-in GPU devices of each DGX; 0 keeps what there is, 8 for new ones",
         "json": JSON,
-    }
+    },
 )
 def up(_: Context, nodes: int = 3, gpus: int = 0, json: bool = False) -> None:
     """Start the lab, or add what is missing. Example: invoke lab.up --nodes 3 --gpus 8"""
@@ -51,7 +53,9 @@ def up(_: Context, nodes: int = 3, gpus: int = 0, json: bool = False) -> None:
         show(machines.up(nodes, gpus or None, speaker("stderr" if json else "stdout")), json)
 
 
-@task(help={"purge": "also remove the lab's images, keys and shared storage from the cache", "json": JSON})
+@task(
+    klass=Command, help={"purge": "also remove the lab's images, keys and shared storage from the cache", "json": JSON}
+)
 def down(_: Context, purge: bool = False, json: bool = False) -> None:
     """End the lab and leave nothing behind but the cache. Example: invoke lab.down"""
     with reported():
@@ -60,14 +64,16 @@ def down(_: Context, purge: bool = False, json: bool = False) -> None:
             show(machines.status(), json)
 
 
-@task(help={"json": JSON})
+@task(klass=Command, help={"json": JSON})
 def status(_: Context, json: bool = False) -> None:
     """Say how each node is. Example: invoke lab.status --json"""
     with reported():
         show(machines.status(), json)
 
 
-@task(help={"node": "login, dgx1, …", "root": "enter as root without SSH, also where the network is cut"})
+@task(
+    klass=Command, help={"node": "login, dgx1, …", "root": "enter as root without SSH, also where the network is cut"}
+)
 def shell(_: Context, node: str, root: bool = False) -> None:
     """Open a shell on a node, as `ops` over SSH. Example: invoke lab.shell dgx1"""
     with reported():
@@ -76,7 +82,7 @@ def shell(_: Context, node: str, root: bool = False) -> None:
     os.execvp(argv[0], argv)  # noqa: S606 - no shell of ours, so that signals and the terminal are the other side's
 
 
-@task(help={"node": "login, dgx1, …", "hard": "as by a power cut", "json": JSON})
+@task(klass=Command, help={"node": "login, dgx1, …", "hard": "as by a power cut", "json": JSON})
 def reboot(_: Context, node: str, hard: bool = False, json: bool = False) -> None:
     """Restart one node and wait for it. Example: invoke lab.reboot dgx1 --hard"""
     with reported():

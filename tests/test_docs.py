@@ -11,6 +11,7 @@ from hosts import fleet as fleets
 from hosts.schema import parse_yaml
 from infra import placement
 from infra.deployment import LauncherConfig, Parallelism
+from tools.many_words import parser_contexts
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -65,3 +66,21 @@ def test_the_example_fleet_can_be_read() -> None:
     assert [host.name for host in fleet.managed] == ["login"]
     slurm = LauncherConfig(name="slurm", partition="gpu", time="")
     assert list(placement.problems(Parallelism(tensor=8), slurm, fleet)) == []
+
+
+CONTEXTS = {str(context.name): context for context in parser_contexts(tasks.ns)}
+
+
+@pytest.mark.parametrize("name", sorted(tasks.ns.task_names))
+def test_every_option_is_documented(name: str) -> None:
+    """In the command's row of docs/commands.md or in its section; those that all commands share once for all."""
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if re.match(rf"\| `invoke {re.escape(name)}[ `]", line))
+    section = re.search(rf"^## `{re.escape(name)}`$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    shown = row + (section[1] if section else "")
+    options = [option for option in CONTEXTS[name].flags if option.startswith("--")]
+    shared = {"--json", "--stack", *(f"--{argument.name}" for argument in CONTEXTS[name].positional_args)}
+    missing = [option for option in options if not re.search(rf"{option}(?![a-z-])", shown) and option not in shared]
+    assert missing == []
+    known = {option for context in CONTEXTS.values() for option in context.flags}
+    assert [option for option in re.findall(r"(?<![\w-])--[a-z-]+", row) if option not in known | {"--diff"}] == []

@@ -1,4 +1,7 @@
-"""What Pulumi needs in its environment: as lines of `.venv/bin/activate`, and as a mapping for tools."""
+"""What Pulumi needs in its environment: as lines of `.venv/bin/activate`, and as a mapping for tools.
+
+The lines also set up completion of `invoke`, in fish by `activate.fish` (which sets nothing for Pulumi).
+"""
 
 import os
 import shlex
@@ -9,6 +12,7 @@ from tools import pulumi_cli
 from tools.places import VENV, state
 
 ACTIVATE = VENV / "bin" / "activate"
+FISH = VENV / "bin" / "activate.fish"
 BEGIN = "# >>> slipway: what Pulumi needs (written by `make setup`) >>>"
 END = "# <<< slipway <<<"
 DEACTIVATE = "deactivate () {"
@@ -51,20 +55,26 @@ def make_folders() -> None:
 
 
 def is_done() -> bool:
-    if not ACTIVATE.exists() or not all(folder.is_dir() for folder in _folders()):
+    if not ACTIVATE.exists() or not FISH.exists() or not all(folder.is_dir() for folder in _folders()):
         return False
     text = ACTIVATE.read_text()
-    return removal() in text and text.endswith(addition(pulumi_cli.folder()))
+    done = removal() in text and text.endswith(addition(pulumi_cli.folder()))
+    return done and FISH.read_text().endswith(fish_addition())
 
 
 def write() -> None:
-    """Adds our lines to the script that `python -m venv` made, in place of those of an earlier run."""
+    """Adds our lines to the scripts that `python -m venv` made, in place of those of an earlier run."""
     make_folders()
     text = without_ours(ACTIVATE.read_text())
     text = text.replace(DEACTIVATE, f"{DEACTIVATE}\n{removal()}", 1) + addition(pulumi_cli.folder())
-    draft = ACTIVATE.with_suffix(".new")
+    _replace(ACTIVATE, text)
+    _replace(FISH, without_ours(FISH.read_text()) + fish_addition())
+
+
+def _replace(file: Path, text: str) -> None:
+    draft = file.with_name(f"{file.name}.new")
     draft.write_text(text)
-    draft.rename(ACTIVATE)
+    draft.rename(file)
 
 
 def addition(cli: Path | None) -> str:
@@ -88,7 +98,21 @@ def addition(cli: Path | None) -> str:
     ]
     for name, value in ALWAYS.items():
         lines += _default(name, value)
+    script = '"${VIRTUAL_ENV%/*}/tools/completion/invoke.bash"'
+    lines += [
+        f'if [ -n "${{BASH_VERSION:-}}" ] && [ -r {script} ] ; then . {script} ; fi',
+        f'if [ -n "${{ZSH_VERSION:-}}" ] && [ -r {script} ] ; then',
+        "    type compdef >/dev/null 2>&1 || { autoload -Uz compinit && compinit -i ; }",
+        f"    autoload -Uz bashcompinit && bashcompinit && . {script}",
+        "fi",
+    ]
     return "\n".join([*lines, END, ""])
+
+
+def fish_addition() -> str:
+    """The lines at the end of `activate.fish`."""
+    script = "(dirname $VIRTUAL_ENV)/tools/completion/invoke.fish"
+    return "\n".join([BEGIN, f"if test -r {script}", f"    source {script}", "end", END, ""])
 
 
 def removal() -> str:

@@ -1,4 +1,4 @@
-"""What people type and Invoke reads otherwise, put right before it parses: `enroll HOST…` and `lint --help`."""
+"""What people type and Invoke reads otherwise, put right before it parses: `enroll HOST…`, `lint --help`, a tab."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from invoke.parser import Parser
 from invoke.parser.context import ParserContext
 
 from hosts.errors import InputError
+from tools import completion
 
 SEPARATOR = ","
 
@@ -24,6 +25,12 @@ def accept(commands: Collection, task: str, option: str) -> None:
     if core is None:
         return
     contexts = {str(context.name): context for context in parser_contexts(commands)}
+    if core[0].args["complete"].value:
+        values = completion.candidates(core.remainder, contexts)
+        if values is not None:
+            print("\n".join(values))
+            raise Exit(code=0)
+        return
     words = joined(core.unparsed, contexts, task, option)
     if asked := asked_for_help(words, contexts):
         core[0].args["help"].value = asked  # as `invoke --help TASK` sets it
@@ -61,7 +68,7 @@ def usage_error(words: Sequence[str], contexts: Sequence[ParserContext], initial
 def asked_for_help(words: Sequence[str], contexts: Mapping[str, ParserContext]) -> str:
     """The task whose help is asked for in a way that Invoke reads otherwise, else "".
 
-    One that wants a word would take `--help` for it, and one with an option that begins with h takes `-h` for that.
+    One that wants a word would take `--help` or `-h` for it.
     """
     if not words or words[0] not in contexts:
         return ""

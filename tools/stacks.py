@@ -46,8 +46,20 @@ def ensure(env: Mapping[str, str], *, root: Path = ROOT, folder: Path = STACKS) 
     return made
 
 
+def selected_and_up(env: Mapping[str, str], *, root: Path = ROOT) -> tuple[str, tuple[str, ...]]:
+    """The stack that is selected ("": none), and those with resources in the backend; raises SetupFailed."""
+    listed = _listed(env, root)
+    selected = next((str(stack["name"]) for stack in listed if stack.get("current")), "")
+    return selected, tuple(str(stack["name"]) for stack in listed if stack.get("resourceCount"))
+
+
 def _known(env: Mapping[str, str], root: Path) -> set[str]:
-    return {str(stack["name"]) for stack in json.loads(_pulumi(["stack", "ls", "--json"], env=env, cwd=root))}
+    return {str(stack["name"]) for stack in _listed(env, root)}
+
+
+def _listed(env: Mapping[str, str], root: Path) -> list[dict[str, object]]:
+    listed: list[dict[str, object]] = json.loads(_pulumi(["stack", "ls", "--json"], env=env, cwd=root))
+    return listed
 
 
 def _is_salted(folder: Path, name: str) -> bool:

@@ -159,6 +159,7 @@ def make_tools(options: argparse.Namespace) -> None:
             ).returncode:
                 raise InstallFailed("this host's python3 has no ensurepip; install python3-venv")
             words = [*PIP, "--only-binary", ":all:", "--require-hashes", "--requirement", options.tools_requirements]
+            words += ["--retries", "1", "--timeout", "10"]  # an index that is not there shall be named soon
             run([tools / "bin" / "python", *words, *sources(options)], tools.parent)
         done.write_text(digest)
 
@@ -221,6 +222,12 @@ def pip(options: argparse.Namespace, pinned: Pins, scratch: Path) -> None:
         unpacked, linked = len(list(cache.glob("archive-v*/*"))), len(list(site.glob("*.dist-info")))
         return f"phase: {max(unpacked, linked)} of about {len(pinned)} pip packages"
 
+    rare = [f"{name}=={version} --hash=sha256:{sha256}\n" for name, version, sha256 in pinned if "+" in version]
+    if rare and not options.no_index:
+        # no public index has versions with a local label: what may be missing is asked for before gigabytes are fetched
+        say(f"phase: asking the package index for {', '.join(line.partition(' ')[0] for line in rare)}")
+        (scratch / "rare.txt").write_text("".join(rare))
+        run([*words, "--require-hashes", "--requirement", scratch / "rare.txt", *sources(options)], scratch)
     say(f"phase: installing {len(pinned)} pip packages")
     run([*words, "--require-hashes", "--requirement", options.requirements, *sources(options)], scratch, report)
 
@@ -415,9 +422,27 @@ def run(argv: Sequence[str | Path], scratch: Path, report: Callable[[], str] | N
     stop.set()
     teller.join()
     if process.returncode:
-        raise InstallFailed(
-            f"`{' '.join(words)[:200]}` ended with {process.returncode}: {' | '.join(last[-3:])[-600:]}"
-        )
+        said = f"`{' '.join(words)[:200]}` ended with {process.returncode}: {' | '.join(last[-3:])[-600:]}"
+        raise InstallFailed(explained(last) or said)
+
+
+UNREACHED = re.compile(
+    r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Max retries exceeded|Connection(Refused|Reset)Error"
+    r"|[Nn]ame resolution|Network is unreachable"
+)
+"""What pip prints where no index answers."""
+
+
+def explained(lines: Sequence[str]) -> str:
+    """What pip's last lines mean and what to do about it; "" where they are of another kind."""
+    text = "\n".join(lines)
+    missing = re.search(r"No matching distribution found for ([^\s;]{1,200})", text)
+    fix = "put the wheel of every pin into a folder on this host, and name it in the fleet file: `wheels: /FOLDER`"
+    if UNREACHED.search(text):
+        return f"pip on this host reaches no package index; {fix}, or set pip up for an index that it reaches"
+    if missing:
+        return f"the package index that pip on this host uses has no {missing[1]}; {fix}"
+    return ""
 
 
 @contextlib.contextmanager

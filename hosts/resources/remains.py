@@ -62,8 +62,8 @@ class TemporaryFolders(Base):
         return (
             f"find /tmp /var/tmp -mindepth 1 -maxdepth 1 -type d -user {user} "
             f"-name {quote(f'slipway.{self.stack}.*')} {do} 2>/dev/null\n"
-            'find /run -mindepth 1 -maxdepth 1 -type d -user "$(id -un)" '
-            f"-name {quote(f'slipway-{self.stack}.*')} {do} 2>/dev/null\ntrue"
+            # in /run nobody but root makes anything
+            f"find /run -mindepth 1 -maxdepth 1 -type d -name {quote(f'slipway.{self.stack}')} {do} 2>/dev/null\ntrue"
         )
 
     def probe(self) -> str:

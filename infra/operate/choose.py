@@ -1,6 +1,6 @@
-"""Which stack a command means: the one named, the one that matches, or of several the default."""
+"""Which stack a command means: the one that is named or selected, or the only one that comes into question."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,19 +29,49 @@ class Head:
         return all(value in ("", mine[name]) for name, value in asked.items())
 
 
-def stack_of(name: str, folder: Path = spec.STACKS) -> Deployment:
-    """The deployment of the stack named, or of the only or default one. Raises InputError that lists what there is."""
-    if name:
-        return spec.load(name, folder)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What this person's Pulumi knows: the stack that is selected ("": none), and those that are up."""
+
+    selected: str = ""
+    up: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A stack, and why it is meant."""
+
+    stack: str
+    why: str
+
+
+def choose(variable: str, known: Callable[[], Known], folder: Path = spec.STACKS) -> Choice:
+    """The stack of a command that names none. Raises InputError that lists what there is.
+
+    First found wins: `variable` (SLIPWAY_STACK), the only stack that has a file, the one selected in Pulumi, the
+    default one, the only one that is up. What Pulumi knows takes a process to find out: it is asked for last.
+    """
     names = spec.stacks(folder)
-    chosen = names if len(names) == 1 else tuple(head.stack for head in _heads(folder) if head.default)
-    if len(chosen) == 1:
-        return spec.load(chosen[0], folder)
+    if variable:
+        return Choice(stack=variable, why="SLIPWAY_STACK")
+    if len(names) == 1:
+        return Choice(stack=names[0], why="the only stack")
+    pulumi = known()
+    up = tuple(name for name in pulumi.up if name in names)
+    default = tuple(head.stack for head in _heads(folder) if head.default)
+    if pulumi.selected in names:
+        return Choice(stack=pulumi.selected, why="selected by `pulumi stack select`")
+    if len(default) == 1:
+        return Choice(stack=default[0], why="slipway:default in its file")
+    if len(up) == 1:
+        return Choice(stack=up[0], why="the only one that is up")
     problem = Problem(
         where="-s",
-        found=f"{len(chosen)} stacks with slipway:default",
-        wanted=f"one of {', '.join(names)}",
-        fix="name it with -s",
+        found="no stack named",
+        wanted=f"one of {', '.join(names) or 'those that have a file in stacks/ (none has)'}",
+        why=f"selected in Pulumi: none; with slipway:default: {', '.join(default) or 'none'}; "
+        f"up: {', '.join(up) or 'none'}",
+        fix="name it with -s, set SLIPWAY_STACK, or run: pulumi stack select",
     )
     raise InputError([problem])
 
@@ -60,14 +90,13 @@ def matching(*, engine: str, model: str, fleet: str, folder: Path = spec.STACKS)
     unreadable = [name for name in spec.stacks(folder) if name not in {head.stack for head in heads}]
     if unreadable:
         why.append(f"stacks that can't be read: {', '.join(unreadable)}")
+    all_there_are = f"name one with -s; there are: {', '.join(spec.stacks(folder))}"
     problem = Problem(
         where=" ".join(f"--{name} {value}" for name, value in asked.items() if value) or "serve",
-        found=f"{len(found)} stacks that match: {', '.join(head.stack for head in found) or 'none'}",
-        wanted="one, or one of them with `slipway:default: true`",
+        found=f"{len(found)} stacks that match: {', '.join(head.stack for head in found)}" if found else "no match",
+        wanted="one stack that matches, or one of several with `slipway:default: true`",
         why="; ".join(why),
-        fix=f"did you mean {' '.join(meant)}?"
-        if meant
-        else f"name it with -s; there are: {', '.join(spec.stacks(folder))}",
+        fix=f"did you mean {' '.join(meant)}?" if meant else "name one with -s" if found else all_there_are,
     )
     raise InputError([problem])
 

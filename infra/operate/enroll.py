@@ -12,19 +12,24 @@ from pathlib import Path
 from typing import TypeVar
 
 from hosts.connection import Connect, HostKey
-from hosts.errors import Failed, InputError, Refused, SlipwayError, Truncated, Unreachable, WrongHostKey
+from hosts.errors import Blocked, Failed, InputError, Refused, SlipwayError, Truncated, Unreachable, WrongHostKey
 from hosts.facts import Facts, read, script
-from hosts.fleet import NAME, Fleet, Host, Storage, dump, parse
+from hosts.fleet import NAME, NAME_WANTED, Fleet, Host, Storage, dump, parse
 from hosts.problem import Problem
 from hosts.schema import load_yaml, parse_yaml
 from hosts.text import printable
+from infra.operate import slurm_nodes
 from infra.operate.fleet_file import Data, Machine, Request, Target, differences, made_up, merge, settings, summary
+from infra.operate.job import ask_host
 
 Ask = Callable[[str], bool]
 T = TypeVar("T")
 
 ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]*")
-HEADER = "# Written by `invoke enroll`; review and commit it. What people write here, enrolling again keeps.\n"
+HEADER = (
+    "# Written by `invoke enroll`; review and commit it. What people write here, enrolling again keeps.\n"
+    "# Every key: docs/reference.md.\n"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +99,11 @@ def enroll(
         known_hosts=start.get("known_hosts") or "",
         identity=start.get("identity") or "",
     )
+    targets = _targets(request, fleet)
+    declares = _declares(request, targets, start["slurm"])
     machines = _read_all(
         fleet,
-        _targets(request, fleet),
+        targets,
         fetch=fetch,
         connect_to=connect_to,
         accept_new=accept_new,
@@ -104,6 +111,11 @@ def enroll(
         say=say,
     )
     document, notes = merge(existing, request, machines)
+    if declares:
+        say("reading nodes from the login host's SLURM")
+        pinned = _with(fleet, [replace(machine.target.host, host_key=machine.key.pin) for machine in machines])
+        document, more = _declared(document, request, machines, connect_to(pinned))
+        notes = (*notes, *more)
     changes = tuple(differences(existing or {}, document))
     text = _header(path) + dump(document)
     parse(request.fleet, parse_yaml(text), str(path))
@@ -120,16 +132,44 @@ def enroll(
 def _check(request: Request, path: Path) -> None:
     problems = []
     if not NAME.fullmatch(request.fleet):
-        problems.append(Problem(where="$.fleet", found=repr(request.fleet), wanted=f"a name like {NAME.pattern}"))
+        problems.append(Problem(where="$.fleet", found=repr(request.fleet), wanted=NAME_WANTED))
     elif not request.storage and not path.is_file():
-        wanted = "the folder on shared storage where environments, weights and logs shall live"
+        wanted = "the folder on shared storage for environments, weights and logs"
         problems.append(Problem(where="--storage", found="nothing", wanted=wanted, fix="add --storage /PATH"))
     if not request.hosts and not request.login:
-        problems.append(Problem(where="HOST", found="nothing", wanted="the machines to read, by address"))
+        wanted = "the machines to read, by address; on a site whose nodes you may not log in to --login alone"
+        problems.append(Problem(where="HOST", found="nothing", wanted=wanted))
     if request.slurm not in ("", "ours", "existing", "none"):
         problems.append(Problem(where="--slurm", found=repr(request.slurm), wanted="ours, existing or none"))
     if problems:
         raise InputError(problems)
+
+
+def _declares(request: Request, targets: Sequence[Target], slurm: str) -> bool:
+    """Whether nodes are read from a site's SLURM: only its login host is named, or the way there. Raises InputError."""
+    only_login = all(target.login or target.host.name == targets[0].host.jump for target in targets)
+    asked = request.slurm == "existing" or bool(request.partition or request.gpu)
+    if request.gpu and not (slurm == "existing" and only_login):
+        why = "it is for nodes that are read from a site's SLURM; others say themselves what they have"
+        raise InputError([Problem(where="--gpu", found=repr(request.gpu), wanted="nothing", why=why)])
+    return slurm == "existing" and only_login and asked
+
+
+def _declared(
+    document: Data, request: Request, machines: Sequence[Machine], connect: Connect
+) -> tuple[Data, tuple[str, ...]]:
+    """The document with the nodes that the login host's SLURM lists, and notes. Raises Blocked or Failed."""
+    login = next(machine for machine in machines if machine.target.login)
+    listed = ask_host(login.target.host.name, connect, slurm_nodes.SHOW)[0]
+    nodes, left_out = slurm_nodes.parse(listed, login.name)
+    if not nodes:
+        raise Blocked([f"the SLURM of {login.name} lists no node with GPUs that can be declared", *left_out])
+    partition = slurm_nodes.partition_of(nodes, request.partition or document.get("partition", ""))
+    hosts, notes = slurm_nodes.declare(
+        document["hosts"], nodes, partition=partition, gpu=request.gpu, user=login.target.host.user
+    )
+    ordered = {"slurm": document["slurm"], "partition": partition} | document | {"partition": partition, "hosts": hosts}
+    return ordered, (*notes, *(f"left out: {reason}" for reason in left_out))
 
 
 def _targets(request: Request, fleet: Fleet) -> list[Target]:
@@ -228,7 +268,12 @@ def _read_all(
     if failures:
         order = (Unreachable, WrongHostKey, Refused)
         worst = next((kind for kind in order if any(type(failure) is kind for failure in failures)), Failed)
-        raise worst("nothing was written, because:\n" + "\n".join(f"  {failure}" for failure in failures))
+        hint = (
+            "\n  (nodes of a site's SLURM need no SSH: name its login host alone, and they are read from SLURM)"
+            if fleet.slurm == "existing" and any(not target.login for target in targets)
+            else ""
+        )
+        raise worst("nothing was written, because:\n" + "\n".join(f"  {failure}" for failure in failures) + hint)
     return [machines[target.host.name] for target in targets]
 
 
@@ -274,7 +319,9 @@ def _refused(host: Host, key: HostKey, accept_new: Ask, accept_changed: Ask) -> 
         )
     if accept_new(f"{shown}; is this the one that its console shows?"):
         return None
-    return Refused(f"{shown}, which was not accepted; compare it on the machine's console, then accept it")
+    return Refused(
+        f"{shown}, which was not accepted; compare it on the machine's console, then answer y, or add --accept-new"
+    )
 
 
 def _read(connect: Connect, storage: str, name: str) -> Facts:

@@ -12,7 +12,7 @@ from typing import Any
 from hosts.connection import HostKey
 from hosts.errors import Blocked
 from hosts.facts import STAND_IN, Facts, rails
-from hosts.fleet import NAME, Gpus, Host
+from hosts.fleet import NAME, NAME_WANTED, Gpus, Host
 
 Data = dict[str, Any]
 
@@ -34,6 +34,9 @@ class Request:
     identity: str = ""
     storage: str = ""
     slurm: str = ""
+    partition: str = ""
+    gpu: str = ""
+    """What the GPUs of nodes are that a site's SLURM lists without saying it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,9 @@ def settings(existing: Data | None, request: Request) -> Data:
     hosts = {name: entry for name, entry in document.pop("hosts").items() if not made_up(entry.get("host_key") or "")}
     if request.slurm:
         document["slurm"] = request.slurm
+    if request.partition:
+        document = {"slurm": document["slurm"], "partition": request.partition} | document
+        document["partition"] = request.partition
     if request.storage:
         document["storage"] = {"path": request.storage} | document["storage"] | {"path": request.storage}
     if request.identity:
@@ -170,7 +176,7 @@ def _refusals(machine: Machine, was: Data, slurm: str, twins: Sequence[str]) -> 
 def _wrong_names(machine: Machine, was: Data, slurm: str, twins: Sequence[str]) -> Iterator[str]:
     name, target, hostname = machine.name, machine.target, machine.facts.hostname
     if not NAME.fullmatch(name):
-        yield f"its hostname is {name!r}, wanted one like {NAME.pattern}; run there: hostnamectl set-hostname NAME"
+        yield f"its hostname is {name!r}, wanted {NAME_WANTED}; run there: hostnamectl set-hostname NAME"
     elif slurm == "ours" and name != hostname:
         yield f"calls itself {hostname!r}, and SLURM needs nodes under their own names; leave {name}= out"
     if len(twins) > 1:

@@ -30,6 +30,13 @@ def minutes_of(text: str) -> int:
     return minutes
 
 
+def in_words(seconds: float) -> str:
+    """A length of time for people: `12 minutes`, `1 day 6 hours`. SLURM prints 12 minutes as `12:00`."""
+    minutes = ceil(seconds / 60)
+    parts = ((minutes // 1440, "day"), (minutes // 60 % 24, "hour"), (minutes % 60, "minute"))
+    return " ".join(f"{count} {unit}{'s' * (count > 1)}" for count, unit in parts if count) or "0 minutes"
+
+
 def shorten(d: Deployment, connect: Connect, minutes: int) -> str:
     """Lets the stack's job end `minutes` from now, and says what holds then; its own limit stays where it is earlier.
 
@@ -38,14 +45,17 @@ def shorten(d: Deployment, connect: Connect, minutes: int) -> str:
     job = _job(d, connect)
     wanted = ceil(job.seconds / 60) + minutes
     if 0 < seconds_of(job.limit) <= wanted * 60:
-        return f"job {job.id} ends by its own limit of {job.limit} before that; --ttl changed nothing"
+        return f"job {job.id} ends by its own limit of {in_words(seconds_of(job.limit))} before that; --ttl changed nothing"
     update = f"{PATH}\nscontrol update jobid={quote(job.id)} TimeLimit={wanted} 2>&1 && echo done"
     out = ask(d.fleet, connect, update)[0].split()
     if out[-1:] != ["done"]:
         said = " ".join(out)
-        raise Failed(f"the model is served, but job {job.id} could not be told to end in {minutes} minutes: {said}")
+        raise Failed(
+            f"the model is served, but SLURM refused to end job {job.id} in {in_words(minutes * 60)} "
+            f"(scontrol update): {said}"
+        )
     return (
-        f"job {job.id} ends {minutes} minutes from now; "
+        f"job {job.id} ends {in_words(minutes * 60)} from now; "
         "a job that a later `pulumi up` submits has the stack file's limit"
     )
 

@@ -70,10 +70,16 @@ class Status:
             f"{job.seconds / 3600:.2f} h"
             for job in shown
         ]
-        lines += [f"  host {name:10} {state}" for name, state in self.hosts.items()]
+        lines += [f"  host {name:10} {self._shown(state)}" for name, state in self.hosts.items()]
         lines.append(f"  GPU-hours  {self.gpu_hours:.2f}" + (f", ends at {self.ends_at}" if self.ends_at else ""))
         lines += [f"  {job}" for job in self.foreign_jobs]
         return "\n".join(lines)
+
+    def _shown(self, state: str) -> str:
+        """A host's state, without repeating the reason of the first line."""
+        if state == "ok":
+            return "answers"
+        return "does not answer" if state == self.why else state
 
 
 def endpoint_of(d: Deployment) -> Endpoint:

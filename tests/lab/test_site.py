@@ -25,7 +25,6 @@ partition: gpu
 storage: {path: /storage/eva, shared: true}
 known_hosts: ~/.cache/slipway/lab/known_hosts
 identity: ~/.cache/slipway/lab/id_ed25519
-conda_channel: /mirror/channel
 wheels: /mirror/wheels
 hosts:
   login: {role: login, address: 10.77.0.11, user: eva, sudo: false}

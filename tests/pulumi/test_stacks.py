@@ -61,6 +61,15 @@ def test_a_file_that_has_a_salt_is_left_alone(env: dict[str, str], tmp_path: Pat
     assert {file.read_text() for file in (tmp_path / "stacks").iterdir()} == {text}
 
 
+def test_the_selected_stack_and_those_that_are_up(env: dict[str, str], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "stacks" / f"Pulumi.{name}.yaml").write_text(ODD)
+    ensure(env, tmp_path)
+    assert stacks.selected_and_up(env, root=tmp_path) == ("", ())
+    subprocess.run(["pulumi", "stack", "select", "two"], cwd=tmp_path, env=env, check=True, capture_output=True)
+    assert stacks.selected_and_up(env, root=tmp_path) == ("two", ())
+
+
 def test_another_passphrase_is_told_what_to_do(env: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "stacks" / "Pulumi.odd.yaml"
     file.write_text(f"{ODD}{stacks.new_salt(env)}\n")

@@ -6,7 +6,7 @@ import pytest
 
 from hosts.errors import InputError
 from infra import spec
-from infra.operate.choose import matching, stack_of
+from infra.operate.choose import Known, choose, matching
 
 LAB = (spec.STACKS / "Pulumi.lab.yaml").read_text(encoding="utf-8")
 DGX = (spec.STACKS / "Pulumi.dgx-h200.yaml").read_text(encoding="utf-8")
@@ -42,11 +42,11 @@ def test_the_one_that_matches(words: dict[str, str], stack: str, folder: Path) -
 REFUSED: list[tuple[dict[str, str], str]] = [
     ({}, "3 stacks that match: dgx, lab, wrong"),
     ({"engine": "vllm"}, "2 stacks that match: dgx, lab"),
-    ({"engine": "vlm"}, "0 stacks that match: none, .*did you mean --engine vllm"),
-    ({"engine": "nope"}, r"no stack has the engine nope, but sglang, vllm.*; name it with -s; there are: bare, dgx"),
+    ({"engine": "vlm"}, "found no match, .*did you mean --engine vllm"),
+    ({"engine": "nope"}, r"no stack has the engine nope, but sglang, vllm.*; name one with -s; there are: bare, dgx"),
     ({"model": "kimi-k2.55"}, "did you mean --model kimi-k2.5"),
     ({"engine": "vllm", "fleet": "dgx-h20"}, "did you mean --fleet dgx-h200"),
-    ({"engine": "sglang", "fleet": "dgx-h200"}, "0 stacks that match: none"),
+    ({"engine": "sglang", "fleet": "dgx-h200"}, "found no match"),
     ({"engine": "nope"}, "stacks that can't be read: bare, list, tab"),
     ({"engine": "sglang"}, r"\$\.engine\.release: found 'banana'"),
 ]
@@ -54,23 +54,53 @@ REFUSED: list[tuple[dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("words", "says"), REFUSED)
 def test_none_or_several(words: dict[str, str], says: str, folder: Path) -> None:
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=says) as caught:
         matching(**asked(words), folder=folder)
+    assert str(caught.value).count("dgx,") <= 1, "each stack is listed once"
+
+
+def never() -> Known:
+    raise AssertionError("Pulumi need not be asked")
+
+
+MEANT: list[tuple[str, Known, str, str]] = [
+    ("lab", Known(selected="dgx", up=("dgx",)), "lab", "SLIPWAY_STACK"),
+    ("", Known(selected="dgx", up=("lab",)), "dgx", "pulumi stack select"),
+    ("", Known(selected="elsewhere", up=("lab",)), "lab", "the only one that is up"),
+    ("", Known(up=("elsewhere", "lab")), "lab", "the only one that is up"),
+]
+
+
+@pytest.mark.parametrize(("variable", "known", "stack", "why"), MEANT)
+def test_the_stack_of_a_command_that_names_none(
+    variable: str, known: Known, stack: str, why: str, folder: Path
+) -> None:
+    found = choose(variable, lambda: known, folder)
+    assert found.stack == stack
+    assert why in found.why
 
 
 def test_the_default_of_several(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"0 stacks with slipway:default.*name it with -s"):
-        stack_of("", folder)
+    """A default comes before what is up, and after what is selected; two defaults are none."""
     (folder / "Pulumi.dgx.yaml").write_text(DGX.replace("config:", DEFAULT, 1))
-    assert stack_of("", folder).stack == "dgx"
-    assert stack_of("lab", folder).stack == "lab"
+    assert choose("", lambda: Known(up=("lab",)), folder).stack == "dgx"
+    assert choose("", lambda: Known(selected="lab"), folder).stack == "lab"
     assert matching(engine="vllm", model="", fleet="", folder=folder).stack == "dgx"
     (folder / "Pulumi.lab.yaml").write_text(LAB.replace("config:", DEFAULT, 1))
-    with pytest.raises(InputError, match="2 stacks with slipway:default"):
-        stack_of("", folder)
+    with pytest.raises(InputError, match="with slipway:default: dgx, lab"):
+        choose("", Known, folder)
+
+
+@pytest.mark.parametrize("known", [Known(), Known(up=("dgx", "lab"))])
+def test_none_comes_into_question(known: Known, folder: Path) -> None:
+    with pytest.raises(InputError, match=r"no stack named.*set SLIPWAY_STACK") as caught:
+        choose("", lambda: known, folder)
+    assert str(caught.value).count("wrong") == 1, "each stack is listed once"
+    assert f"up: {', '.join(known.up) or 'none'}" in str(caught.value)
 
 
 def test_the_only_one_needs_no_name(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.only.yaml").write_text(DGX)
-    assert stack_of("", tmp_path).stack == "only"
+    assert choose("", never, tmp_path).stack == "only"
+    assert choose("another", never, tmp_path).stack == "another", "its absence is reported when it is loaded"
     assert matching(engine="", model="", fleet="", folder=tmp_path).stack == "only"

@@ -1,5 +1,6 @@
 """An environment from channel to prefix: a package of our own is indexed, locked and linked for real, by py-rattler."""
 
+import argparse
 import asyncio
 import base64
 import hashlib
@@ -255,6 +256,58 @@ def test_the_last_line_tells_why(
     assert last_line(capsys).startswith(said)
     assert not (prefix / install_env.MARKER).exists()
     assert not (tmp_path / "prefix.tmp").exists()
+
+
+NONE_OF = "ERROR: Could not find a version that satisfies the requirement {0} (from versions: {1})\n"
+NO_MATCH = "ERROR: No matching distribution found for {0}"
+NO_INDEX = (
+    "WARNING: Retrying (Retry(total=0, …)) after connection broken by 'NewConnectionError('<…>: Failed to establish a "
+    "new connection: [Errno 111] Connection refused')': /simple/py-rattler/\n"
+)
+PIP_SAYS: list[tuple[str, str]] = [
+    (
+        (NONE_OF + NO_MATCH).format("vllm==0.19.1+cpu", ", ".join(f"0.{n}" for n in range(90))),
+        "uses has no vllm==0.19.1+cpu; put the wheel of every pin into a folder on this host",
+    ),
+    (
+        NO_INDEX + (NONE_OF + NO_MATCH).format("py-rattler==0.28.0", "none"),
+        "pip on this host reaches no package index; put the wheel of every pin into a folder",
+    ),
+    ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "THESE PACKAGES DO NOT MATCH THE HASHES"),
+]
+
+
+@pytest.mark.parametrize(("printed", "says"), PIP_SAYS)
+def test_pips_failure_is_one_line_that_says_what_to_do(printed: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(install_env.InstallFailed) as caught:
+        install_env.run(["sh", "-c", 'printf "%s\\n" "$1"; exit 1', "sh", printed], tmp_path)
+    assert says in str(caught.value)
+    assert "from versions" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_no_public_index_has_is_asked_for_first(tmp_path: Path) -> None:
+    """A stand-in for the prefix's Python logs what pip was asked for; it refuses the version with a local label."""
+    prefix, scratch, log = tmp_path / "prefix", tmp_path / "scratch", tmp_path / "log"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    scratch.mkdir()
+    python = prefix / "bin" / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        'for word; do if [ "$before" = --requirement ]; then asked=$word; fi; before=$word; done\n'
+        f"cat $asked >>{log}\n"
+        "if grep -q + $asked; then echo 'ERROR: No matching distribution found for b==1+cpu'; exit 1; fi\n"
+    )
+    python.chmod(0o755)
+    pins = PIN + f"b==1+cpu --hash=sha256:{'1' * 64}\n"
+    (tmp_path / "requirements.txt").write_text(pins)
+    options = argparse.Namespace(
+        prefix=prefix, no_index=False, find_links="", requirements=tmp_path / "requirements.txt", tools_prefix=tmp_path
+    )
+    with pytest.raises(install_env.InstallFailed, match=r"has no b==1\+cpu"):
+        install_env.pip(options, install_env.pins(pins), scratch)
+    assert log.read_text() == f"b==1+cpu --hash=sha256:{'1' * 64}\n", "and nothing else was fetched before"
 
 
 def test_removing_takes_all_but_the_lock_file(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hosts.errors import Failed, InputError
 from hosts.schema import parse_yaml
 from infra.deployment import Deployment
-from infra.operate.lease import minutes_of, shorten
+from infra.operate.lease import in_words, minutes_of, shorten
 from tests.unit.stacks import STACK, parse
 from tests.unit.talking_hosts import Hosts
 
@@ -36,6 +36,14 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         minutes_of(text)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(720, "12 minutes"), (43200, "12 hours"), (60, "1 minute"), (90061, "1 day 1 hour 2 minutes"), (0, "0 minutes")],
+)
+def test_times_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
+
+
 def login(listed: str, said: str = "done") -> Hosts:
     return Hosts({"login": {"squeue": listed, "scontrol": said}})
 
@@ -43,7 +51,7 @@ def login(listed: str, said: str = "done") -> Hosts:
 def test_counted_from_now(d: Deployment) -> None:
     """A job that has run for a while gets the time on top of that."""
     hosts = login(row("2:10:30", "1-00:00:00"))
-    assert "job 7 ends 60 minutes from now" in shorten(d, hosts, 60)
+    assert "job 7 ends 1 hour from now" in shorten(d, hosts, 60)
     assert "scontrol update jobid=7 TimeLimit=191 " in hosts.asked[-1][1]
 
 
@@ -56,7 +64,7 @@ def test_a_job_without_a_limit_gets_one(d: Deployment) -> None:
 def test_never_lengthened(d: Deployment) -> None:
     """An operator's SLURM would take it; the stack file's limit stands."""
     hosts = login(row("0:10", "1:00:00"))
-    assert "changed nothing" in shorten(d, hosts, 120)
+    assert "its own limit of 1 hour before that; --ttl changed nothing" in shorten(d, hosts, 120)
     assert len(hosts.asked) == 1
 
 

@@ -18,7 +18,7 @@ CONTEXTS: dict[str, ParserContext] = {str(context.name): context for context in 
     [
         ("enroll --fleet f a b c", "enroll --hosts=a,b,c --fleet f"),
         ("enroll a b --fleet f c", "enroll --hosts=a,b,c --fleet f"),
-        ("enroll a --accept-new b -f f --port=22 c", "enroll --hosts=a,b,c --accept-new -f f --port=22"),
+        ("enroll a --accept-new b --fleet f --port=22 c", "enroll --hosts=a,b,c --accept-new --fleet f --port=22"),
         ("enroll a,b x=c --json", "enroll --hosts=a,b,x=c --json"),
         ("enroll a b plan -s lab", "enroll --hosts=a,b plan -s lab"),
         ("enroll --help", "enroll --help"),

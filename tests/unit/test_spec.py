@@ -217,7 +217,7 @@ def test_the_environment_is_held_against_the_engine(
 
 def test_a_build_for_cpus_is_what_stand_ins_take(tmp_path: Path) -> None:
     parse(parse_yaml(STACK), tmp_path)
-    (tmp_path / "inventory" / "lab.yaml").write_text("stand_in: true\n" + FLEET.format(slurm="ours"))
+    (tmp_path / "inventory" / "lab.yaml").write_text("stand_in: true\nwheels: /w\n" + FLEET.format(slurm="ours"))
     (tmp_path / "environments" / "engine" / "requirements.txt").write_text("vllm==0.19.1+cpu\n")
     assert parse(changed("fleet", "lab"), tmp_path).warnings == ()
 
@@ -255,3 +255,15 @@ def test_a_stack_name_that_can_be_no_job_name(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_slurm_times(text: str, valid: bool) -> None:
     assert slurm_time_is_valid(text) is valid
+
+
+def test_a_pin_that_no_public_index_has_wants_wheels(tmp_path: Path) -> None:
+    parse(parse_yaml(STACK), tmp_path)
+    text = "stand_in: true\n" + FLEET.format(slurm="ours")
+    (tmp_path / "inventory" / "lab.yaml").write_text(text)
+    (tmp_path / "environments" / "engine" / "requirements.txt").write_text("vllm==0.19.1+cpu\n")
+    (found,) = parse(changed("fleet", "lab"), tmp_path).warnings
+    assert found.found == "vllm==0.19.1+cpu, and no `wheels` in hosts/inventory/lab.yaml"
+    assert "set `wheels: /FOLDER` there" in str(found)
+    (tmp_path / "inventory" / "lab.yaml").write_text("wheels: /mirror/wheels\n" + text)
+    assert parse(changed("fleet", "lab"), tmp_path).warnings == ()

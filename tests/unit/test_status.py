@@ -101,6 +101,10 @@ def test_unreachable_hosts(d: Deployment) -> None:
     assert "n2" in found.why
     found = status(d, connect({"n1": {}, "n2": {}}))
     assert (found.state, found.why) == ("unknown", "login: no answer")
+    shown = found.text()
+    assert shown.count("login: no answer") == 1
+    assert "host login      does not answer" in shown
+    assert "host n1         answers" in shown
 
 
 def test_the_document_has_its_fixed_keys(d: Deployment) -> None:

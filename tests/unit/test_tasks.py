@@ -69,7 +69,7 @@ def test_an_unknown_fleet_is_wrong_input() -> None:
 
 
 def test_serve_lists_its_candidates() -> None:
-    with pytest.raises(Exit, match=r"0 stacks that match: none.*there are: dgx-h200,.*lab") as ended:
+    with pytest.raises(Exit, match=r"found no match.*there are: dgx-h200,.*lab") as ended:
         tasks.serve(Context(), engine="nothing")
     assert ended.value.code == 2
     with pytest.raises(Exit, match=r"\d+ stacks that match: dgx-h200,.*lab"):
@@ -141,3 +141,14 @@ def test_lives() -> None:
     ended.wait()
     assert tasks.lives(os.getpid())
     assert not tasks.lives(ended.pid)
+
+
+def test_a_command_without_a_stack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It takes the one of SLIPWAY_STACK, and shows which; standard output stays the document's."""
+    monkeypatch.setenv("SLIPWAY_STACK", "lab")
+    tasks.plan(Context(), json=True)
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["stack"] == "lab"
+    assert shown.err == "stack lab (SLIPWAY_STACK)\n"
+    monkeypatch.setenv("SLIPWAY_STACK", "lap")
+    assert code(tasks.status) == 2
