@@ -12,7 +12,7 @@ from hosts.problem import Problem
 from hosts.programs.client import PROOF_FILE, PROOF_PATH
 from hosts.shell import quote
 from infra import paths
-from infra.command import Command, Var
+from infra.command import Command, Var, Word
 from infra.deployment import LOOPBACK, Deployment, at
 from roles import render
 
@@ -90,7 +90,13 @@ def pinned(d: Deployment) -> str:
 def process(d: Deployment, servers: Sequence[str], *, peer: str = "") -> tuple[Command, str]:
     """What it becomes, and the shell before that, which puts the key into its private folder, $TMPDIR."""
     folder = paths.job_folder(d)
-    words = (Var("nginx"), f"{folder}/{conf_name(peer)}", f"{folder}/{PROOF_FILE}", d.stack, *watched(servers))
+    words: tuple[Word, ...] = (
+        Var("nginx"),
+        f"{folder}/{conf_name(peer)}",
+        f"{folder}/{PROOF_FILE}",
+        d.stack,
+        *watched(servers),
+    )
     certificate = _certificate(d) if d.endpoint.certificate and not peer else ()
     return Command(argv=("python3", "-I", f"{folder}/{PROGRAM}.py", *words)), "\n".join((*certificate, *_key(d)))
 

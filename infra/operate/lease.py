@@ -44,8 +44,9 @@ def shorten(d: Deployment, connect: Connect, minutes: int) -> str:
     """
     job = _job(d, connect)
     wanted = ceil(job.seconds / 60) + minutes
-    if 0 < seconds_of(job.limit) <= wanted * 60:
-        return f"job {job.id} ends by its own limit of {in_words(seconds_of(job.limit))} before that; --ttl changed nothing"
+    limit_s = seconds_of(job.limit)
+    if 0 < limit_s <= wanted * 60:
+        return f"job {job.id} ends by its own limit of {in_words(limit_s)} before that; --ttl changed nothing"
     update = f"{PATH}\nscontrol update jobid={quote(job.id)} TimeLimit={wanted} 2>&1 && echo done"
     out = ask(d.fleet, connect, update)[0].split()
     if out[-1:] != ["done"]:
