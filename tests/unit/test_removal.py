@@ -12,6 +12,8 @@ from hosts.resources.remains import Containers, TemporaryFolders
 from infra.operate.removal import remove
 from tests.unit.talking_hosts import Hosts
 
+SCAN = "read -r job state node rest"
+"""A line of what looks for jobs that are left, in every scan."""
 OURS = "backend=b\nholder=me@here\n"
 
 
@@ -42,9 +44,17 @@ def asked(hosts: Hosts, host: str) -> str:
 )
 def test_what_is_looked_for(slurm: SlurmMode, look: str, wanted: str, unwanted: str) -> None:
     """A job where there may be one, units by their names; all of it is gone already."""
-    gone = {"for f in": look, "st/intent": "intent\n", "LoadState": "LoadState=not-found\n", "p=/": "absent\n"}
+    gone = {
+        "for f in": look,
+        SCAN: "",
+        "st/intent": "intent\n",
+        "LoadState": "LoadState=not-found\n",
+        "p=/": "absent\n",
+    }
     hosts = run(slurm, dict.fromkeys(("login", "n1"), gone))
-    on_login = "\n".join(script for name, script in hosts.asked if name == "login" and "for f in" not in script)
+    on_login = "\n".join(
+        script for name, script in hosts.asked if name == "login" and "for f in" not in script and SCAN not in script
+    )
     assert wanted in on_login
     assert unwanted not in on_login
     assert "runuser -u" in asked(hosts, "n1")  # containers of the account that runs the stack
