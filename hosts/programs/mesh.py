@@ -308,8 +308,7 @@ def write_own(mesh: Mesh, name: str, private: str, epoch: int) -> None:
         "AllowAgentForwarding no\nAllowTcpForwarding no\nAllowStreamLocalForwarding no\nX11Forwarding no\n"
         "GatewayPorts no\nPermitTunnel no\nPermitTTY no\nPermitUserRC no\nPermitUserEnvironment no\nUseDNS no\n"
         "PrintMotd no\nLoginGraceTime 20\nMaxStartups 128\nClientAliveInterval 30\nClientAliveCountMax 4\n"
-        # ranks of another node are given the head's variables, and its folder is not there
-        f"SetEnv TMPDIR={private}\nLogLevel VERBOSE\n",
+        "LogLevel VERBOSE\n",
     )
     write(
         f"{private}/ssh_config",
