@@ -29,7 +29,7 @@ trust_group() {
   local gid=$1 line name; shift
   [ "$gid" != 0 ] || return 0
   line=$(getent group "$gid") || return 1
-  for name in "$(id -un)" "$@"; do
+  for name in "$(id -un)" "${SUDO_USER:-root}" "$@"; do
     if [ "${line%%:*}" = "$name" ]; then case ${line##*:} in ''|"$name") return 0 ;; esac; fi
   done
   return 1

@@ -1,7 +1,7 @@
 """A stack's SLURM jobs as the login host shows them: the live one, its node, what each has cost, and look-alikes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -131,8 +131,8 @@ grep -hsE -- "{record}" {COMPLETIONS} {COMPLETIONS}.* ||
 true"""
 
 
-def parse_ended(out: str) -> list[Job]:
-    """The jobs that `ended_probe` printed, each once, less those that ended before the stack was claimed.
+def parse_ended(out: str, live: Sequence[Job] = ()) -> list[Job]:
+    """The jobs that `ended_probe` printed, each once, less the live ones and those that ended before the stack's claim.
 
     A job with two records that differ has no known cost: one of them was written by somebody else.
     """
@@ -142,7 +142,7 @@ def parse_ended(out: str) -> list[Job]:
         if line.startswith("since "):
             since = line.removeprefix("since ")
         elif line.startswith("ours "):
-            ours = frozenset(line.split()[1:])
+            ours = frozenset(line.split()[1:]) - {job.id for job in live}
         elif line.startswith("JobId="):
             fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
             if fields["JobId"] not in ours or fields.get("EndTime", "~") < since:  # both in the login host's own time

@@ -115,7 +115,7 @@ def status(d: Deployment, connect: Connect) -> Status:
     except SlipwayError as error:
         return replace(empty, why=str(error).splitlines()[0])
     place_gpus = place(d).gpus
-    jobs = [*known_gpus(parse_ended(ended_out), place_gpus), *live]
+    jobs = [*known_gpus(parse_ended(ended_out, live), place_gpus), *live]
     observed = endpoint.observed(ready.strip().splitlines()[-1] if ready.strip() else "")
     state, why = _state(live, claimed, bool(observed), hosts, jobs)
     return Status(

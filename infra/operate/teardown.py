@@ -60,7 +60,7 @@ def bill(d: Deployment, connect: Connect) -> Bill:
         running = [] if "squeue: command not found" in live else parse_live(live)
     except SlipwayError as error:
         return Bill(unknown=str(error).splitlines()[0])
-    jobs = [*known_gpus(parse_ended(ended), place(d).gpus), *running]
+    jobs = [*known_gpus(parse_ended(ended, running), place(d).gpus), *running]
     return Bill(jobs=tuple(jobs), hours=gpu_hours(jobs), price_per_gpu_hour=d.fleet.price_per_gpu_hour)
 
 

@@ -16,6 +16,7 @@ from hosts.shell import token_of
 from infra import paths
 from infra.operate.absence import scan
 from infra.operate.job import (
+    Job,
     ended_probe,
     gpu_hours,
     gpus_of,
@@ -94,6 +95,7 @@ def test_a_job_with_two_records_has_no_known_cost() -> None:
     for lines in (f"{ENDED}\n{forged}\n{ENDED}\n", f"{forged}\n{ENDED}\n{forged}\n"):
         (job,) = parse_ended(f"ours 5\n{lines}")
         assert (job.state, job.seconds) == ("with two records that differ", 0)
+    assert parse_ended(f"ours 5\n{forged}\n", [Job(id="5", state="RUNNING")]) == []
 
 
 def test_the_jobs_of_a_stack_that_have_ended(tmp_path: Path) -> None:
