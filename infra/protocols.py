@@ -58,6 +58,9 @@ class Engine(Protocol):
         """What a gateway on the first node hands requests to, taken as one: `ADDRESS:PORT`, or `unix:` and a path in
         the run's folder, `@RUN@`. The first is on that node; others are the gateways of their nodes."""
 
+    def ports(self, d: Deployment, rank: Rank) -> tuple[int, ...]:
+        """The ports besides the endpoint's that a rank listens on at its node's address; they must be nobody's."""
+
     def within(self, d: Deployment) -> Within | None:
         """What serves inside one part of a deployment; None where that is this engine itself, or nothing serves."""
 

@@ -68,6 +68,10 @@ class Ktransformers:
         """One."""
         return (at(*d.listen),)
 
+    def ports(self, d: Deployment, rank: Rank) -> tuple[int, ...]:  # noqa: ARG002
+        """None that is known before it runs."""
+        return ()
+
     def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
         """It is the engine itself."""
         return None

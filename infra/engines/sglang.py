@@ -119,6 +119,14 @@ class Sglang:
         """One."""
         return (at(*d.listen),)
 
+    def ports(self, d: Deployment, rank: Rank) -> tuple[int, ...]:
+        """A role's server and the KV transfer's bootstrap on its first node, and the rendezvous of several nodes."""
+        part = d.part(rank.role)
+        if not rank.is_head:
+            return ()
+        bootstrap = (int(str(part.args.get(BOOTSTRAP, BOOTSTRAP_PORT))),) if rank.role == "prefill" else ()
+        return (*((ROLE_PORT,) if rank.role else ()), *bootstrap, *((INIT_PORT,) if rank.nodes > 1 else ()))
+
     def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
         """It is the engine itself."""
         return None

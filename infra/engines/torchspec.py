@@ -114,6 +114,10 @@ class Torchspec:
         """One."""
         return (at(*d.listen),)
 
+    def ports(self, d: Deployment, rank: Rank) -> tuple[int, ...]:  # noqa: ARG002
+        """None that is known before it runs."""
+        return ()
+
     def within(self, d: Deployment) -> Within | None:
         """The target is an SGLang over the nodes of its role, with a store of hidden states beside its first rank."""
         if d.role != "target":

@@ -94,6 +94,10 @@ class Trtllm:
         """One."""
         return (at(*d.listen),)
 
+    def ports(self, d: Deployment, rank: Rank) -> tuple[int, ...]:  # noqa: ARG002
+        """None that is known before it runs."""
+        return ()
+
     def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
         """It is the engine itself."""
         return None

@@ -115,6 +115,10 @@ class Vllm:
         others = (at(str(rank.address), d.inner_port) for rank in place.ranks if _answers(d, rank) and not rank.is_head)
         return (f"unix:@RUN@{paths.ENGINE_SOCKET.after}", *others)
 
+    def ports(self, d: Deployment, rank: Rank) -> tuple[int, ...]:  # noqa: ARG002
+        """None that is known before it runs."""
+        return ()
+
     def within(self, d: Deployment) -> Within | None:  # noqa: ARG002
         """It is the engine itself."""
         return None

@@ -176,7 +176,10 @@ def _mpirun(d: Deployment, place: Placement, engine: Engine) -> Process:
     head, command = place.ranks[0].host, engine.command(d, place.ranks[0])
     common = runtime.environment(d, "")
     given = sorted({*common, *command.env, *command.secrets} - {"HOME"})
-    own = ("env", f"HOME={common['HOME']}")  # sshd sets the home of its user; TMPDIR there is its own, on each node another
+    own = (
+        "env",
+        f"HOME={common['HOME']}",
+    )  # sshd sets the home of its user; TMPDIR there is its own, on each node another
     run = _program(d, "mpirun", "run", head, *(word for name in given for word in ("-x", name)), "--", *own)
     # the ranks of this host are its children, those of the others their sshd's; SLURM's step has its own way
     gpus = ",".join(map(str, _devices(place, head)))

@@ -125,7 +125,7 @@ def clear_way(server: str) -> str:
     return check_port(int(server.rpartition(":")[2]))
 
 
-def check_port(port: int) -> str:
+def check_port(port: int, fix: str = "set slipway:port to a free one") -> str:
     """Shell that ends a process whose port somebody else listens on, and says who, as far as its user may know."""
     reuse = "s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)"
     bind = f'import socket; {reuse}; s.bind(("", {port}))'
@@ -133,7 +133,7 @@ def check_port(port: int) -> str:
         f"python3 -I -c {quote(bind)} 2>/dev/null || {{\n"
         f"  ss -Hltnp 'sport = :{port}' 2>/dev/null || true\n"
         f'  echo "slipway: error: port {port} of $(hostname) is taken by another process; '
-        'set slipway:port to a free one"\n'
+        f'{fix}"\n'
         "  exit 1\n"
         "}"
     )

@@ -146,7 +146,14 @@ def _node(d: Deployment, place: Placement, rank: Rank) -> Process:
         what=title(d, "Ray"),
         command=replace(start, argv=(*_program(d, "start", rank.host, WAIT_S), *start.argv)),
         before="\n".join(
-            (check_artifacts(d), *([check_port(d.launcher.port or PORT), _new_token(d)] if is_head else []))
+            (
+                check_artifacts(d),
+                *(
+                    [check_port(d.launcher.port or PORT, "set launcher.port to a free one"), _new_token(d)]
+                    if is_head
+                    else []
+                ),
+            )
         ),
         reads=(CONF,),
         devices=rank.gpus,

@@ -63,7 +63,13 @@ def _rank(d: Deployment, place: Placement, rank: Rank, engine: Engine) -> Proces
         name=process,
         what=title(d, f"{rank.role} rank {rank.index}".strip()),
         command=command,
-        before="\n".join((check_artifacts(d), *([clear_way(servers[0])] if serves else []))),
+        before="\n".join(
+            (
+                check_artifacts(d),
+                *([clear_way(servers[0])] if serves else []),
+                *(check_port(port, "end it, or use other nodes") for port in engine.ports(d, rank)),
+            )
+        ),
         reads=tuple(engine.files(d)),
         devices=rank.gpus,
         contained=bool(d.image),
