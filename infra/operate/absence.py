@@ -104,6 +104,8 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
         "user": paths.run_user(fleet),
         "patience_s": PATIENCE_S,
         "kept_by_others": kept_by_others(stack),
+        # as that user, who can't remove what is another's from a folder with the sticky bit
+        "as_user": 'runuser -u "$me" -- ' if paths.run_user(fleet) else "",
     }
     looks = {
         what: render(f"absence/{what.replace(' ', '-')}.sh.j2", **words, **_sweep(fleet, stack))
@@ -133,9 +135,6 @@ def _sweep(fleet: Fleet, stack: str) -> dict[str, object]:
     words: dict[str, object] = {"shm_owner": '"$mine"', "shm_report": True}
     if paths.service_user(fleet):
         words["shm_since"] = quote(f"{paths.claims(fleet)}/fleet/{stack}")
-    if paths.run_user(fleet):
-        # as that user, who can't remove what is another's from a folder with the sticky bit
-        words["shm_as"] = 'runuser -u "$me" -- '
     return words
 
 
@@ -181,8 +180,8 @@ def _findings(fleet: Fleet, host: str, what: str, out: str) -> Iterator[tuple[bo
 
 
 def scan(fleet: Fleet, stack: str, connect: Connect, *, ignore_claims: bool = False) -> Scan:
-    """Looks at every machine of the fleet that we may log in to, with one script per host, which also sweeps the shared
-    memory that killed engines left. What can't be read is `unread`."""
+    """Looks at every machine of the fleet that we may log in to, with one script per host. What processes that were
+    killed left in temporary folders and in shared memory goes first. What can't be read is `unread`."""
 
     def one(name: str) -> tuple[list[tuple[bool, Finding]], str]:
         looks = _looks(fleet, stack, login=name == login, claims=not ignore_claims)

@@ -178,12 +178,25 @@ def test_many_things_of_another_user_are_named_in_part(stack: str) -> None:
             folder.rmdir()
 
 
-def test_a_folder_of_ours_counts(stack: str) -> None:
+def test_a_temporary_folder_of_ours_goes_once_nothing_runs(stack: str) -> None:
+    """A job that was killed did not remove it; while it runs, it has it."""
     folder = TMP / f"slipway.{stack}.a b"
-    try:
-        subprocess.run(as_user("nobody", "mkdir", str(folder)), check=True)
-        (left,) = looked(stack).left
+    subprocess.run(as_user("nobody", "mkdir", "-p", str(folder / "c")), check=True)
+    with process(*as_user("nobody", "sleep", "60", stack=stack)):
+        _, left = looked(stack).left
         assert left.command == f"sudo rm -r -- /tmp/slipway.{stack}.a\\ b"
+        assert folder.exists()
+    assert looked(stack).left == ()
+    assert not folder.exists()
+
+
+def test_a_folder_that_root_made_is_named(stack: str) -> None:
+    folder = TMP / f"slipway.{stack}.root"
+    folder.mkdir()
+    try:
+        assert [(f.subject, f.owner) for f in looked(stack).left] == [(str(folder), "root")]
+        found = looked(stack, "existing")
+        assert [len(found.left), len(found.foreign)] == [0, 1]
     finally:
         folder.rmdir()
 
