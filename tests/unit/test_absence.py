@@ -69,8 +69,8 @@ def segments(user: str) -> Iterator[tuple[subprocess.Popen[str], int, set[Path]]
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(tracker), signal.SIGKILL)
-    for file in files:
-        file.unlink(missing_ok=True)
+            for file in files:
+                file.unlink(missing_ok=True)
 
 
 def shm() -> set[Path]:

@@ -157,3 +157,22 @@ def test_root_is_the_owner_of_a_folder_in_it(top: Path) -> None:
     os.chown(theirs, STRANGER, STRANGER)
     assert bash(f'cd {theirs}; trust_as .; "${{as[@]}}" id -u').stdout == f"{STRANGER}\n"
     assert bash(f'cd {top}; trust_as .; "${{as[@]}}" id -u').stdout == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "says"),
+    [
+        (DAEMON, DAEMON, 0o755, ""),
+        (DAEMON, DAEMON, 0o775, ""),  # a group of its own name, as most systems give to each account
+        (DAEMON, 2, 0o775, " is writable by the group bin (mode 0775)"),
+        (0, 0, 0o755, ""),
+        (STRANGER, 0, 0o755, " is owned by nobody (mode 0755), wanted root or daemon; remove it, give it to daemon,"),
+    ],
+)
+def test_without_root_ours_is_what_belongs_to_this_account(uid: int, gid: int, mode: int, says: str, top: Path) -> None:
+    os.chown(top, uid, gid)
+    top.chmod(mode)
+    become = ["setpriv", "--reuid", str(DAEMON), "--regid", str(DAEMON), "--clear-groups", "--"]
+    script = f"{trust.FUNCTIONS}{trust.probed(str(top))}"
+    out = subprocess.run([*become, "bash", "-c", script], capture_output=True, text=True, check=False).stdout
+    assert out.startswith(f"untrusted {top}{says}") if says else out == ""
