@@ -30,7 +30,6 @@ import fcntl
 import ipaddress
 import json
 import os
-import re
 import signal
 import socket
 import struct
@@ -53,8 +52,6 @@ ASK_TIMEOUT_S = 5
 CONNECT_TIMEOUT_S = 2.0
 ALIVE, CREATED = 0, "CREATED"
 SIOCGIFADDR = 0x8915
-SEMAPHORE = re.compile(r"sem\.(?:hdr|obj)(\d+)-\d+")
-"""What a raylet of this pid leaves in /dev/shm where it was killed: the semaphores of its compiled graphs' channels."""
 REFUSED = 3
 
 
@@ -249,19 +246,6 @@ def own(node: Node) -> str:
     return "" if has == node.address else f"{node.interface} of {node.host} has {has}, and {node.address} was declared"
 
 
-def sweep(folder: str = "/dev/shm") -> int:  # noqa: S108
-    """Removes our own user's semaphores of raylets that are gone; how many."""
-    removed = 0
-    for entry in os.scandir(folder):
-        match = SEMAPHORE.fullmatch(entry.name)
-        with contextlib.suppress(OSError):
-            ours = match is not None and entry.stat(follow_symlinks=False).st_uid == os.getuid()
-            if match is not None and ours and not os.path.exists(f"/proc/{match[1]}"):
-                os.unlink(entry.path)
-                removed += 1
-    return removed
-
-
 def refuse(why: str) -> NoReturn:
     print(f"slipway: error: ray: {why}", flush=True)
     sys.exit(REFUSED)
@@ -272,7 +256,6 @@ def start(conf: str, host: str, timeout_s: str, *command: str) -> None:
     node = next(node for node in cluster.nodes if node.host == host)
     if wrong := own(node):
         refuse(f"{wrong}\n  what to do: correct the address or interface of {host} in the fleet's file")
-    sweep()
     if node is not cluster.head:
         head, port = cluster.head, cluster.port
         lacking = until(

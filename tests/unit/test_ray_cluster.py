@@ -1,7 +1,6 @@
 """The program that keeps a Ray cluster to what was declared: who gets which role, and what is wrong with the nodes."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -117,15 +116,6 @@ def test_gpus_of_live_placement_groups_are_counted_by_node() -> None:
         {"state": "REMOVED", "bundles": {0: {"GPU": 1.0}}, "bundles_to_node_id": {0: "x"}},
     ]  # fmt: skip
     assert ray_cluster.held(groups, {"x": "10.0.0.8", "y": "10.0.0.9"}) == {"10.0.0.8": 1, "10.0.0.9": 1}
-
-
-def test_semaphores_of_raylets_that_are_gone_are_removed(tmp_path: Path) -> None:
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    for name in (f"sem.hdr{gone.pid}-17", f"sem.obj{gone.pid}-17", f"sem.hdr{os.getpid()}-17", "sem.mine", "plasma"):
-        (tmp_path / name).touch()
-    assert ray_cluster.sweep(str(tmp_path)) == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["plasma", f"sem.hdr{os.getpid()}-17", "sem.mine"]
 
 
 def test_an_address_of_another_host_is_refused_before_ray_starts(tmp_path: Path) -> None:
