@@ -46,7 +46,9 @@ def pid(node: str, name: str) -> str:
 
 def answered() -> dict[str, float]:
     """How many completions each data-parallel engine has given, by its number."""
-    fetch = 'import urllib.request as r; print(r.urlopen("http://127.0.0.1:8000/metrics").read().decode())'
+    asked = 'r.Request("http://127.0.0.1:8000/metrics", headers={"Authorization": "Bearer " + key})'
+    fetch = 'import urllib.request as r; key = open("/storage/.slipway/dp2test/api-key").read(); '
+    fetch += f"print(r.urlopen({asked}).read().decode())"
     rows = re.findall(
         r'^vllm:request_success_total\{engine="(\d)",finished_reason="length".*\} ([0-9.]+)$',
         on("dgx1", f"python3 -c '{fetch}'"),
