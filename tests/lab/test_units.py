@@ -195,5 +195,6 @@ def test_teardown_leaves_nothing(run: Run, stack: str) -> None:
     shown = run("invoke", "teardown", "-s", stack, "--yes")
     assert f"nothing of {stack} is left" in shown
     for node in ("dgx1", "dgx2", "dgx3", "dgx4"):
-        left = f"ls -d /tmp/slipway.{stack}.* /run/slipway.{stack} /etc/systemd/system/slipway-{stack}.* /var/lib/slipway/claims/*/{stack}"
+        left = f"ls -d /tmp/slipway.{stack}.* /run/slipway.{stack} "
+        left += f"/etc/systemd/system/slipway-{stack}.* /var/lib/slipway/claims/*/{stack}"
         assert on(node, f"{left} 2>/dev/null", None) == ""
