@@ -158,7 +158,8 @@ def impostor(stack: str, port: int, comment: str) -> Iterator[str]:
         until(lambda: listens("dgx2", port), 30)
         yield job
     finally:
-        on("login", f"scancel {job}")
+        # the queue shows it for some minutes more, and then it is to be nobody's look-alike
+        on("login", f"scontrol update jobid={job} comment=none name=none; scancel {job}", None)
         until(lambda: state_of(job) != "RUNNING", 60)
         until(lambda: not listens("dgx2", port), 60)
 
@@ -199,7 +200,8 @@ def plant_tools(storage: str, made: Environment) -> str:
         "mallory",
         "login",
         f"mkdir -p -m 755 {tools}/bin && printf %s {digest} >{tools}/.slipway-tools && : >{proof} && chmod 666 {proof} "
-        f"&& printf %s {shlex.quote(fake)} >{tools}/bin/python && chmod 755 {tools}/bin/python",
+        f"&& printf %s {shlex.quote(fake)} >{tools}/bin/python && chmod 755 {tools}/bin/python "
+        f"&& chmod 777 {storage}/envs",
     )
     return proof
 
