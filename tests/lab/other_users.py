@@ -201,7 +201,7 @@ def plant_tools(storage: str, made: Environment) -> str:
         "login",
         f"mkdir -p -m 755 {tools}/bin && printf %s {digest} >{tools}/.slipway-tools && : >{proof} && chmod 666 {proof} "
         f"&& printf %s {shlex.quote(fake)} >{tools}/bin/python && chmod 755 {tools}/bin/python "
-        f"&& chmod 777 {storage}/envs",
+        f"&& chmod 777 {storage}/envs {storage}/envs/.tools",
     )
     return proof
 
