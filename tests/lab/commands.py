@@ -17,6 +17,8 @@ from lab import nodes
 from tools import activation
 from tools.places import ROOT, STACKS
 
+UP = ("pulumi", "up", "--yes", "--skip-preview", "--non-interactive")
+
 
 class Run:
     """The user's two command lines, in an activated shell's environment with a backend of its own."""
@@ -34,6 +36,12 @@ class Run:
 
     def __call__(self, *words: str, status: int = 0) -> str:
         """Runs a command to its end; both streams as one text. Asserts its exit status and no traceback."""
+        found, shown = self.attempt(*words)
+        assert found == status, shown
+        return shown
+
+    def attempt(self, *words: str) -> tuple[int, str]:
+        """Runs a command to its end: its exit status, and both streams as one text. Asserts no traceback."""
         done = subprocess.run(
             words,
             check=False,
@@ -44,9 +52,8 @@ class Run:
             text=True,
             timeout=800,
         )
-        assert done.returncode == status, done.stdout
         assert "Traceback (most" not in done.stdout, done.stdout
-        return done.stdout
+        return done.returncode, done.stdout
 
     def json(self, *words: str) -> dict[str, object]:
         """Standard output of a command with --json: one document and nothing else."""
@@ -65,13 +72,16 @@ class Run:
 
     def up(self, stack: str, status: int = 0) -> str:
         """`pulumi up` without its preview."""
-        return self("pulumi", "up", "-s", stack, "--yes", "--skip-preview", "--non-interactive", status=status)
+        return self(*UP, "-s", stack, status=status)
 
-    def killed_up(self, stack: str, when: Callable[[], bool], how: signal.Signals) -> None:
-        """An `up` that gets a signal as soon as `when` holds; a lock that it leaves is cleared as Pulumi says."""
-        words = ("pulumi", "up", "-s", stack, "--yes", "--skip-preview", "--non-interactive")
+    def killed_up(self, stack: str, when: Callable[[], bool], how: signal.Signals, *, group: bool = False) -> float:
+        """An `up` that gets a signal as soon as `when` holds; a lock that it leaves is cleared as Pulumi says.
+
+        With `group` its children get the signal as well, as they do from a terminal. Returns the seconds from the
+        signal to its end.
+        """
         process = subprocess.Popen(
-            words,
+            [*UP, "-s", stack],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -82,10 +92,13 @@ class Run:
             if process.poll() is not None:
                 pytest.fail(f"`up` ended before the kill: {process.communicate()[0].decode()}")
             time.sleep(0.05)
-        os.kill(process.pid, how)
+        (os.killpg if group else os.kill)(process.pid, how)
+        began = time.monotonic()
         process.communicate(timeout=120)
+        took_s = time.monotonic() - began
         if how is signal.SIGKILL:
             self("pulumi", "cancel", "--yes", "-s", stack)
+        return took_s
 
 
 def on(node: str, command: str, status: int | None = 0) -> str:

@@ -19,7 +19,7 @@ from hosts.state import Plan, Resource, Stage
 from lab import nodes
 from tests.lab import law_cases
 from tests.lab.commands import Run, on
-from tests.lab.law_cases import CASES, FOLDER, LAB, NODE, SECRET, SERVICE, STORAGE, USER, Case
+from tests.lab.law_cases import CASES, FOLDER, LAB, NODE, SECRET, SERVICE, STORAGE, Case
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -32,7 +32,7 @@ def connect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connections]:
     nodes.up(3)
     on(LAB.login.name, "rm -f /etc/munge/munge.key")  # the value of whoever used the lab before: it would be held
     Run(tmp_path_factory.mktemp("law") / "backend")("invoke", "bootstrap-cluster", "--fleet", "lab")
-    on(LAB.login.name, f"install -d -o {USER} {STORAGE}")
+    on(LAB.login.name, f"install -d {STORAGE}")
     connections = Connections(LAB)
     yield connections
     connections.close()
