@@ -168,7 +168,16 @@ def plan(stage: Stage, facts: Facts, *, absent: bool = False) -> Plan:
             if seen.unknown:
                 blocked.append(f"{host}: {resource.key}: {seen.unknown}")
             elif absent and seen.actual is not None:
-                changes.append(Change(host=host, key=resource.key, desired=None, actual=seen.actual, before=seen.out))
+                changes.append(
+                    Change(
+                        host=host,
+                        key=resource.key,
+                        desired=None,
+                        actual=seen.actual,
+                        before=seen.out,
+                        probed=resource,
+                    )
+                )
             elif not absent and resource.kind == "Requirement" and seen.actual != resource:
                 blocked.append(f"{host}: {resource.key}: {_unmet(resource, seen.actual)}")
             elif not absent and seen.actual != resource:

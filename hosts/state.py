@@ -82,6 +82,8 @@ class Change:
     actual: Resource | None
     before: str = ""
     """The probe's output that the change was planned from; re-checked under the lock."""
+    probed: Resource | None = None
+    """The resource whose probe that was, where it is to go: what is there may be probed with other words."""
 
     def steps(self) -> tuple[str, ...]:
         """The shell that makes the change."""
@@ -92,7 +94,7 @@ class Change:
 
     def probe(self) -> str:
         """The probe of the resource concerned."""
-        resource = self.desired or self.actual
+        resource = self.desired or self.probed or self.actual
         assert resource is not None
         return resource.probe()
 

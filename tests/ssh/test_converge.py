@@ -315,6 +315,15 @@ def test_a_plan_is_checked_again_before_it_is_applied(connect: Connections, lock
     assert report.outcomes[0].applied == ()
 
 
+def test_what_was_changed_by_hand_goes_as_well(connect: Connections, locks: str, tmp_path: Path) -> None:
+    """A file of another content than the stage has is none that moved between plan and apply."""
+    path = tmp_path / "f"
+    path.write_text("by hand")
+    wanted = stage(File(path=str(path), content="x"))
+    converge(wanted, connect, apply=True, absent=True, lock_dir=locks).raise_errors()
+    assert not path.exists()
+
+
 def test_a_cut_link_says_what_was_done(start_sshd: Callable[[], Server], locks: str, tmp_path: Path) -> None:
     """The connection dies in the middle of an apply: named, with what was done; the next run goes on."""
     server = start_sshd()
