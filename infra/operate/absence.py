@@ -115,6 +115,8 @@ def _looks(fleet: Fleet, stack: str, *, login: bool, claims: bool) -> dict[str, 
         looks["jobs"] = (
             f"{queue(stack, f'{folder}/{stack}', paths.service_user(fleet))}\n"
             "command -v squeue >/dev/null || exit 0\n"
+            # a controller of ours that never ran has no jobs, and can't be asked for any
+            f"{'[ -e /var/lib/slurm/slurmctld/clustername ] || exit 0' if fleet.slurm == 'ours' else ':'}\n"
             'listed=$(our_jobs live) || { echo "the queue can\'t be read: ${listed#failed }" | head -n 1; exit 0; }\n'
             'while IFS=\'|\' read -r job state node rest; do [ -z "$job" ] || echo "$job $state on $node"; '
             'done <<<"$listed"'
