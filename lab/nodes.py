@@ -1,5 +1,6 @@
 """The lab as others use it: up, down, status, and what tests do to a node."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -65,7 +66,8 @@ def up(nodes: int = 3, gpus: int | None = None, say: Say = silent) -> list[Node]
 def down(purge: bool = False, say: Say = silent) -> None:
     """End every node and leave nothing on this machine but the cache; `purge` empties the lab's part of that too.
 
-    Nodes are cut off like at a power failure: their disks are thrown away with them. Storage, keys and image stay.
+    Nodes are cut off like at a power failure: their disks are thrown away with them. Storage, keys and image stay, but
+    for engines' caches: they belong to accounts of those disks, and the next ones may give their numbers to others.
     """
     ability.refuse_unless_root()
     with locks.held(paths.lock(), say):
@@ -73,6 +75,7 @@ def down(purge: bool = False, say: Say = silent) -> None:
         if found:
             state.save(replace(found, going_down=True))
         lifecycle.take_down(found, say)
+        shutil.rmtree(paths.storage() / "cache", ignore_errors=True)
         if purge:
             lifecycle.purge(say)
         paths.lock().unlink(missing_ok=True)
