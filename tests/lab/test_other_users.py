@@ -308,7 +308,7 @@ def test_a_folder_that_somebody_else_made_first_is_refused(empty: Victim, name: 
     as_user("mallory", "login", f"mkdir -m 755 /storage/{name} && touch /storage/{name}/planted")
     bootstrap = ("invoke", "bootstrap-cluster", "--fleet", empty.fleet)
     status, shown = empty.run.attempt(*bootstrap) if empty.kind == "ours" else empty.up()
-    assert status == 1, shown
+    assert status != 0, shown
     assert f"/storage/{name}" in shown
     assert "mallory" in shown
     assert on("login", f"find /storage/{name} -mindepth 1 ! -user mallory") == ""
