@@ -69,7 +69,6 @@ stand_in: true
 PARTITIONstorage: {path: STORAGE, shared: true}
 known_hosts: ~/.cache/slipway/lab/known_hosts
 identity: ~/.cache/slipway/lab/id_ed25519
-conda_channel: /mirror/channel
 wheels: /mirror/wheels
 hosts:
   login: {role: login, address: 10.77.0.11, user: USERSUDO}
