@@ -114,8 +114,9 @@ def fresh(count: int, folder: Path) -> Iterator[Run]:
     if os.getuid() != 0:
         pytest.skip("the lab needs root")
     nodes.down()
-    lab = fleet.load("lab")
-    shutil.rmtree(Path(lab.identity).expanduser().parent / "storage" / ".slipway", ignore_errors=True)
+    storage = Path(fleet.load("lab").identity).expanduser().parent / "storage"
+    for name in (".slipway", "cache"):  # of an account that the machines of another fleet do not have
+        shutil.rmtree(storage / name, ignore_errors=True)
     nodes.up(count)
     (folder / "backend").mkdir()
     yield Run(folder / "backend")

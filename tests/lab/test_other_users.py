@@ -162,15 +162,15 @@ class Victim:
         """The stack is gone from machines and backend, by hand, whatever an earlier test left; files are as first."""
         end_users()
         if self.kind != "none":
-            on("login", "for u in slipway eva frank; do scancel --user=$u 2>/dev/null; done", None)
-            queue = "squeue --noheader --format=%u 2>/dev/null | grep -cv -e mallory"
-            until(lambda: on("login", queue, None) == "0", 90)
+            on("login", f"scancel --user={self.user} 2>/dev/null", None)
+            until(lambda: on("login", f"squeue --noheader --user={self.user} 2>/dev/null", None) == "", 90)
         for node in NODES:
             on(
                 node,
                 f"systemctl stop 'slipway-{STACK}.*' 'slipway-env-*' 2>/dev/null; pkill -f '[i]nstall_env.py'\n"
                 f"rm -rf /etc/systemd/system/slipway-{STACK}.* /etc/systemd/system/*.wants/slipway-{STACK}.*\n"
-                f"systemctl daemon-reload; rm -rf /var/lib/slipway/claims/*/{STACK} /tmp/slipway.{STACK}*\n"
+                f"systemctl daemon-reload; rm -rf /var/lib/slipway/claims/*/{STACK}\n"
+                f"find /tmp -maxdepth 1 -user {self.user} -name 'slipway.{STACK}.*' -exec rm -rf -- {{}} +\n"
                 f"find /dev/shm -maxdepth 1 -user {self.user} '(' -name 'psm_*' -o -name 'sem.mp-*' ')' -delete",
                 None,
             )
@@ -307,7 +307,7 @@ def test_a_folder_that_somebody_else_made_first_is_refused(empty: Victim, name: 
     as_user("mallory", "login", f"mkdir -m 755 /storage/{name} && touch /storage/{name}/planted")
     bootstrap = ("invoke", "bootstrap-cluster", "--fleet", empty.fleet)
     status, shown = empty.run.attempt(*bootstrap) if empty.kind == "ours" else empty.up()
-    assert status == 1, shown
+    assert status != 0, shown
     assert f"/storage/{name}" in shown
     assert "mallory" in shown
     assert on("login", f"find /storage/{name} -mindepth 1 ! -user mallory") == ""
