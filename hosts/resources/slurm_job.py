@@ -139,15 +139,22 @@ class SlurmJob(Base):
             ),
         )
 
+    def _write(self, new: str, intent: str) -> str:
+        """Shell that writes what it reads: as the folder's owner, who could lead root elsewhere by a link there."""
+        return f"{self._as_user}tee -- {new} >/dev/null; {self._as_user}mv -fT -- {new} {intent}"
+
+    @property
+    def _as_user(self) -> str:
+        return f"runuser -u {quote(self.user)} -- " if self.user else ""
+
     def _sbatch(self, *words: str) -> str:
         """The sbatch command line as the user that the job belongs to, less the script; its comment needs `$token`.
 
         The working directory identifies a job whose intent was lost, so the script has no say in it.
         """
-        as_user = f"runuser -u {quote(self.user)} -- " if self.user else ""
         patience = f"timeout {TEST_TIMEOUT_S} " if "--test-only" in words else ""
         return (
-            f"{as_user}{patience}sbatch {' '.join(words)} --no-requeue --job-name={quote(self.name)} "
+            f"{self._as_user}{patience}sbatch {' '.join(words)} --no-requeue --job-name={quote(self.name)} "
             f"--chdir={quote(self.folder)} "
             f'--comment="slipway={self.stack},fingerprint={self.fingerprint},intent=$token"'
         )
@@ -221,14 +228,14 @@ class SlurmJob(Base):
             yield self._cancel()
         # The intent is on disk before sbatch runs. Whoever is killed in between leaves a token that no job carries: the
         # next run (under the same lock, so after this script has ended) finds either the job by its token, or none.
-        yield f"read -r token </proc/sys/kernel/random/uuid; printf '%s\\n' \"$token\" >{new}; mv -fT {new} {intent}"
+        yield f"read -r token </proc/sys/kernel/random/uuid; printf '%s\\n' \"$token\" | {self._write(new, intent)}"
         yield (
             f"{PATH}\n"
             # a new controller counts from 1 again, and what an older job of the same id left proves nothing of this one
             f"cd {quote(self.folder)}; rm -f -- exit-* ready.json; cd /; read -r token rest <{intent}\n"
             f"id=$({self._sbatch('--parsable')} {script})\n"
             f"id=${{id%%;*}}; printf '{PROGRESS}submitted job %s\\n' \"$id\"; "
-            f'printf \'%s %s %s\\n\' "$token" "$id" "$({BORN})" >{new}; mv -fT {new} {intent}'
+            f'printf \'%s %s %s\\n\' "$token" "$id" "$({BORN})" | {self._write(new, intent)}'
         )
 
     def remove(self) -> Iterator[str]:

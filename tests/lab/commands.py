@@ -115,8 +115,7 @@ def fresh(count: int, folder: Path) -> Iterator[Run]:
         pytest.skip("the lab needs root")
     nodes.down()
     storage = Path(fleet.load("lab").identity).expanduser().parent / "storage"
-    for name in (".slipway", "cache"):  # of an account that the machines of another fleet do not have
-        shutil.rmtree(storage / name, ignore_errors=True)
+    shutil.rmtree(storage / ".slipway", ignore_errors=True)
     nodes.up(count)
     (folder / "backend").mkdir()
     yield Run(folder / "backend")
