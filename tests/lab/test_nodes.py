@@ -28,6 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def ray(run: Run) -> Iterator[str]:
     """A stack on Ray, on machines without SLURM, so that each of its processes is a unit of its own."""
     bare = ("slipway:fleet: lab\n", "slipway:fleet: lab-bare\n")
+    on("login", "rm -rf /storage/cache")  # the service user's, who runs nothing there
     with copied(run, "lab-ray", RAY, bare):
         yield RAY
 
