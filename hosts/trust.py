@@ -34,8 +34,9 @@ trust_group() {
   done
   return 1
 }
-# PATH USER...: prints why it is not trusted, and nothing where it is (or is not there, and what leads there is trusted)
-untrusted() {
+# PATH USER...: sets `why` to why it is not trusted; "" where it is, or is not there and what leads there is trusted
+trust_look() {
+  why=
   local path=$1 links=0 least= at rest folder part found n uid gid raw mode here octal fix name wanted last; shift
   while :; do
     at=(/) rest=$path folder=
@@ -53,14 +54,14 @@ untrusted() {
         if [ "$n" = $((${#at[@]} - 1)) ] || [ "$uid" -ge "${least:-1000}" ]; then
           name=$(getent passwd "$uid" | cut -d: -f1)
           wanted=$(trust_wanted "$@")
-          echo "$here is owned by ${name:-uid $uid} (mode $octal), wanted $wanted;" \
-            "remove it, give it to ${wanted##* }, or $fix"
+          why="$here is owned by ${name:-uid $uid} (mode $octal), wanted $wanted;"
+          why="$why remove it, give it to ${wanted##* }, or $fix"
           return 0
         fi
       fi
       case $((mode >> 12)) in
         10)
-          [ $((links += 1)) -le 40 ] || { echo "$here leads through more than 40 links; $fix"; return 0; }
+          [ $((links += 1)) -le 40 ] || { why="$here leads through more than 40 links; $fix"; return 0; }
           path=$(readlink -- "$here"; printf x); path=${path%?x}
           case $path in /*) ;; *) path=${here%/*}/$path ;; esac
           last=$((${#at[@]} - 1)); path=$path${at[last]#"$here"}
@@ -68,7 +69,7 @@ untrusted() {
         4) [ $((mode & 01000)) = 0 ] || continue ;;
       esac
       if [ $((mode & 2)) != 0 ]; then
-        echo "$here is writable by everybody (mode $octal), who could replace what is there; run chmod o-w, or $fix"
+        why="$here is writable by everybody (mode $octal), who could replace what is there; run chmod o-w, or $fix"
         return 0
       fi
       if [ $((mode & 020)) != 0 ]; then
@@ -77,15 +78,17 @@ untrusted() {
           *) ! trust_group "$gid" "$@" || continue ;;
         esac
         name=$(getent group "$gid" | cut -d: -f1)
-        echo "$here is writable by the group ${name:-$gid} (mode $octal), whose members could replace what is there;" \
-          "run chmod g-w or chmod +t, or $fix"
+        why="$here is writable by the group ${name:-$gid} (mode $octal), whose members could replace what is there;"
+        why="$why run chmod g-w or chmod +t, or $fix"
         return 0
       fi
     done
     return 0
   done
 }
-trust() { local why; why=$(untrusted "$@"); [ -z "$why" ] || { echo "$why"; exit 1; }; }
+# the same, printed
+untrusted() { local why; trust_look "$@"; [ -z "$why" ] || echo "$why"; }
+trust() { local why; trust_look "$@"; [ -z "$why" ] || { echo "$why"; exit 1; }; }
 # PATH USER...: makes the folders of it that are missing; mkdir fails where somebody else was faster
 trust_folder() {
   local path=$1 part rest folder=; shift; rest=$path
@@ -114,8 +117,8 @@ def probed(*paths: str, owner: str = "") -> str:
     `owner` is an account besides root and ourselves that they may belong to.
     """
     return (
-        f'for place in {_words(*paths)}; do untrusted=$(untrusted "$place" {_words(owner)})\n'
-        f'[ -z "$untrusted" ] || {{ echo "{UNTRUSTED}$untrusted"; exit 0; }}; done'
+        f'for place in {_words(*paths)}; do trust_look "$place" {_words(owner)}\n'
+        f'[ -z "$why" ] || {{ echo "{UNTRUSTED}$why"; exit 0; }}; done'
     )
 
 
