@@ -119,12 +119,18 @@ def weights() -> Case:
 
 
 SERVER = """
-import http.server, json, os
+import http.server, json, os, client
 class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     def do_GET(self):
-        os._exit(1)
+        if not self.path.startswith(client.PROOF_PATH):
+            os._exit(1)
+        key, nonce = client.text_of(f"{os.path.dirname(__file__)}/proof-key"), self.path.partition("nonce=")[2]
+        self.answer(client.proof_of(key, nonce, *self.connection.getsockname()).encode())
     def do_POST(self):
-        body = json.dumps({"usage": {"completion_tokens": 1}}).encode()
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(json.dumps({"usage": {"completion_tokens": 1}}).encode())
+    def answer(self, body):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -134,12 +140,16 @@ http.server.HTTPServer(("", 8029), Answer).serve_forever()
 SCRIPT = """#!/bin/bash
 #SBATCH --output=FOLDER/job-%j.out --ntasks=1 --mem=256M --nodelist=NODE
 # it is a while until the server is there, so that its absence can be seen
-while :; do sleep 6; python3 FOLDER/server.py; done
+while :; do
+  sleep 6
+  printf '{"job": "%s"}' "$SLURM_JOB_ID" >FOLDER/ready.json
+  python3 FOLDER/server.py
+done
 """
 
 
 def job(stack: str) -> Case:
-    """A job that serves one token at each request; somebody cancels it while it runs."""
+    """A job that proves itself and serves one token at each request; somebody cancels it while it runs."""
     folder = f"{STORAGE}/{stack}"
     made = SlurmJob(stack=stack, folder=folder, fingerprint="aaaa", user=USER, completions=COMPLETIONS)
     return Case(
@@ -148,6 +158,8 @@ def job(stack: str) -> Case:
         needs=(
             Directory(path=folder, owner=USER, purge=True),
             File(path=f"{folder}/server.py", content=SERVER, owner=USER),
+            File(path=f"{folder}/client.py", content=program("client"), owner=USER),
+            SecretFile(path=f"{folder}/proof-key", secret="proof-key", owner=USER),
             File(
                 path=f"{folder}/job.sbatch",
                 content=SCRIPT.replace("FOLDER", folder).replace("NODE", NODE),
