@@ -10,13 +10,16 @@ Standard library of Python 3.10 only; `hosts.resources.programs` puts it into th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.client
 import json
 import os
 import secrets
+import socket
 import ssl
+import threading
 import urllib.parse
 from typing import Any
 
@@ -81,15 +84,26 @@ def _prove(connection: http.client.HTTPConnection, key: str, where: str) -> None
     """Raises NotOurs unless what is at the other end of this connection answers a challenge as the stack's gateway."""
     address, port = connection.sock.getpeername()[:2]
     nonce = secrets.token_hex(16)
+    # a timeout of a socket is one of each packet, and a stranger may send his answer byte by byte for ever
+    late = threading.Timer(PROOF_TIMEOUT_S, _end, (connection.sock,))
+    late.daemon = True
+    late.start()
     try:
         connection.request("GET", f"{PROOF_PATH}?nonce={nonce}")
         answer = connection.getresponse()
         found = answer.read(256)
-    except (http.client.HTTPException, TimeoutError) as error:
+    except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise NotOurs(f"what listens on {where} does not prove to be this stack's gateway ({error!r})") from None
+    finally:
+        late.cancel()
     right = proof_of(key, nonce, address, port).encode()
     if answer.status != 200 or not hmac.compare_digest(found.strip(), right) or answer.will_close:
         raise NotOurs(f"what listens on {where} is not this stack's gateway: it does not answer the challenge")
+
+
+def _end(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def post(connection: http.client.HTTPConnection, key: str, body: dict[str, Any]) -> tuple[int, bytes]:

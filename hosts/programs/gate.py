@@ -34,6 +34,8 @@ LOOK_S = 0.2
 NONCE = re.compile(r"[0-9a-f]{16,64}")
 LISTEN = "0A"
 """TCP_LISTEN in /proc/net/tcp."""
+LOOPBACK, MAPPED = "0100007F", "0000000000000000FFFF00000100007F"
+"""127.0.0.1 there, and as an address of IPv6."""
 
 
 class Prover(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -72,25 +74,33 @@ class Listener(NamedTuple):
 
 
 def listeners(port: int) -> list[Listener]:
-    """The sockets that listen at a port, at whatever address."""
-    found = []
+    """The sockets that a connection to a port of 127.0.0.1 may end at: what listens at other addresses is no matter."""
+    found: dict[str, list[Listener]] = {}
     for name in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(name, encoding="ascii") as file:
-                rows = file.read()
-        except OSError:
+                next(file)
+                for line in file:
+                    words = line.split()
+                    if words[3] != LISTEN:
+                        break  # listening sockets come first, and anybody can make as many others as he likes
+                    address, _, number = words[1].partition(":")
+                    if int(number, 16) == port:
+                        found.setdefault(address, []).append(Listener(inode=words[9], uid=int(words[7])))
+        except (OSError, StopIteration):
             continue
-        for line in re.findall(rf"^ *\d+: [0-9A-F]+:{port:04X} [0-9A-F]+:0000 {LISTEN} .*$", rows, re.MULTILINE):
-            words = line.split()
-            found.append(Listener(inode=words[9], uid=int(words[7])))
-    return found
+    exact = found.get(LOOPBACK, []) + found.get(MAPPED, [])
+    return exact or found.get("0" * 8) or found.get("0" * 32) or []
 
 
 def is_of_stack(pid: str, stack: str) -> bool:
     """Whether a process has the stack's tag in its environment, which nobody but its own user and root can set."""
     try:
-        if os.geteuid() == 0 and os.stat(f"/proc/{pid}").st_uid != 0:
-            return False  # root may look into everybody's; anyone else only into his own and his containers'
+        if os.geteuid() == 0:  # root may look into everybody's; anyone else only into his own and his containers'
+            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+                # all four: a setuid program has the environment and the sockets of who started it
+                if not re.search(r"^Uid:\t0\t0\t0\t0$", file.read(), re.MULTILINE):
+                    return False
         with open(f"/proc/{pid}/environ", "rb") as file:
             return f"SLIPWAY_STACK={stack}".encode() in file.read().split(b"\0")
     except OSError:
@@ -122,17 +132,19 @@ class Watch:
 
     def __init__(self, ports: Sequence[int], stack: str, flag: str) -> None:
         self.ports, self.stack, self.flag = ports, stack, flag
-        self.known: set[str] = set()
+        self.known: dict[int, set[str]] = {}
         self.foreign: set[tuple[int, int]] = set()
 
     def is_ours(self, port: int) -> bool:
         """Whether something listens at a port, and nothing there is anybody else's; names what is."""
         found = listeners(port)
+        known = self.known[port] = self.known.get(port, set()) & {it.inode for it in found}  # numbers come again
         for it in found:
-            if it.inode in self.known:
+            if it.inode in known:
                 continue
+            self.set(is_open=False)  # first of all: to search all processes takes longer the more there are
             if is_held_by_stack(it.inode, self.stack):
-                self.known.add(it.inode)
+                known.add(it.inode)
                 continue
             if (port, it.uid) not in self.foreign:
                 self.foreign.add((port, it.uid))
@@ -146,7 +158,10 @@ class Watch:
 
     def look(self) -> None:
         """Opens or closes."""
-        is_open = all(self.is_ours(port) for port in self.ports)
+        self.set(is_open=all(self.is_ours(port) for port in self.ports))
+
+    def set(self, *, is_open: bool) -> None:
+        """Makes or removes the file, where it is not as it should be."""
         if is_open != os.path.exists(self.flag):
             if is_open:
                 os.close(os.open(self.flag, os.O_CREAT | os.O_WRONLY, 0o600))

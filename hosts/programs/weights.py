@@ -89,9 +89,18 @@ def another(path: str, status: os.stat_result) -> str:
         return f"{path} is owned by {account(status.st_uid)} (mode {mode:04o}), wanted {wanted}; change its owner"
     if stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX:
         return ""
-    if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not own_group(status.st_gid)):
+    # with an access list the group's bits are a mask, and say nothing of whom it lets write
+    if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and (listed(path) or not own_group(status.st_gid))):
         return f"{path} is writable by others (mode {mode:04o}); run chmod go-w"
     return ""
+
+
+def listed(path: str) -> bool:
+    """Whether a file has an access list (ACL)."""
+    try:
+        return "system.posix_acl_access" in os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def account(uid: int) -> str:

@@ -84,7 +84,9 @@ class Detached(Base):
 ours() {{ [ "$(sed -n 's/^Uid:[[:space:]]*\\([0-9]*\\).*/\\1/p' "/proc/$1/status" 2>/dev/null)" = "$(id -u)" ]; }}
 work() {{
   local e p claim
-  for e in $(grep -lsz '^SLIPWAY_CLAIM=' /proc/[0-9]*/environ); do
+  # of ours alone: whoever wants can let who reads his environment wait for ever
+  for e in $(printf '%s\\0' /proc/[0-9]*/status | xargs -0 grep -sHm1 '^Uid:' | tr '/:\\t' '   ' |
+    awk -v me="$(id -u)" '$5 == me {{ print "/proc/" $2 "/environ" }}' | xargs -r grep -lsz '^SLIPWAY_CLAIM='); do
     p=${{e#/proc/}} p=${{p%/environ}}
     ours "$p" && ! kept "$e" || continue
     claim=$(claimed "$e") || continue

@@ -88,7 +88,7 @@ def _put(path: str, produce: str, mode: str, owner: str, group: str) -> Iterator
     old, new = quote(f"./{name}"), quote(f"./{name}.slipway-new")
     yield f"{trust.trusted(folder or '/', owner=owner)}\ncd -P -- {quote(folder or '/')}; trust_as ."
     yield f'"${{as[@]}}" rm -rf -- {new}'
-    yield f"""{produce} | "${{as[@]}}" bash -c 'set -C; umask 077; cat >"$1"' - {new}"""
+    yield f"""{produce} | "${{as[@]}}" bash -c 'install -m 0600 -T -- /dev/null "$1" && cat >"$1"' - {new}"""
     yield f'"${{as[@]}}" chmod -- {quote(mode)} {new}'
     yield from _own(new, owner, group)
     yield f'"${{as[@]}}" mv -fT -- {new} {old}'

@@ -15,7 +15,8 @@ PODMAN = ("env", "-u", "TMPDIR", "podman", "--cgroup-manager", "cgroupfs")
 """A process's own temporary folder is no place for Podman's: it goes with the process."""
 RUNTIME = """export XDG_RUNTIME_DIR=/tmp/podman-run-$(id -u)
 mkdir -p -m 0700 -- "$XDG_RUNTIME_DIR"
-[ -O "$XDG_RUNTIME_DIR" ] || { echo "slipway: error: $XDG_RUNTIME_DIR on $(hostname) is another user's"; exit 1; }
+[ -O "$XDG_RUNTIME_DIR" ] && [ ! -L "$XDG_RUNTIME_DIR" ] ||
+  { echo "slipway: error: $XDG_RUNTIME_DIR on $(hostname) is another user's"; exit 1; }
 SLIPWAY_MOUNT=$SLIPWAY_RUN:$SLIPWAY_RUN
 cd /"""
 """Shell before Podman, which makes its runtime folder at random places where it is told none; and it must read where it

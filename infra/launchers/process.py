@@ -140,9 +140,9 @@ def check_port(port: int, fix: str = "set slipway:port to a free one") -> str:
 
 
 def caches(d: Deployment) -> str:
-    """Shell that makes the folders of the engine's caches."""
+    """Shell that makes the folders of the engine's caches, closed to others whatever the storage's default ACL is."""
     folders = " ".join(quote(f"{paths.cache(d)}/{name}") for name in ("hf", "home", "inductor", "triton", "xdg"))
-    return f"mkdir -p -- {folders}"
+    return f"mkdir -p -- {folders} && chmod 0700 -- {quote(paths.cache(d))}"
 
 
 def title(d: Deployment, what: str) -> str:

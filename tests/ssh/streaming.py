@@ -59,11 +59,11 @@ async def stream(writer: StreamWriter, headers: dict[str, str], asked: dict[str,
     await writer.drain()
 
 
-async def main(port: int) -> None:
+async def main(port: int, address: str | None = None) -> None:
     """Until it is ended."""
-    async with await asyncio.start_server(answer, None, port, backlog=1024) as server:
+    async with await asyncio.start_server(answer, address, port, backlog=1024) as server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

@@ -1,6 +1,7 @@
 """The gateway for real: nginx from its own configuration, without root, before a small server that streams."""
 
 import asyncio
+import contextlib
 import http.client
 import http.server
 import json
@@ -151,12 +152,12 @@ def running(d: Deployment, key: str = KEY, servers: tuple[str, ...] = (), *, ope
 
 
 @contextmanager
-def engine(d: Deployment, port: int = 0, *, stack: str = "") -> Iterator[tuple[int, int]]:
+def engine(d: Deployment, port: int = 0, *address: str, stack: str = "") -> Iterator[tuple[int, int]]:
     """The server behind it, at its inner port or another, of its stack or another: (pid, port)."""
     port = port or d.inner_port
     with (Path(__file__).parent / "streaming.py").open() as text:  # in a folder that its user may not enter
         process = subprocess.Popen(
-            [*AS_USER, "python3", "-", str(port)],
+            [*AS_USER, "python3", "-", str(port), *address],
             stdin=text,
             env={**os.environ, "PATH": "/usr/bin:/bin", "SLIPWAY_STACK": stack or d.stack},
         )
@@ -302,6 +303,41 @@ def test_it_stays_closed_before_what_is_not_its_engine(d: Deployment) -> None:
         with engine(d, stack="another"):
             assert door.open("/v1/chat/completions", body={"chunks": 1, "pause_s": 0})[0] == 502
             assert completions(d.inner_port) == 0
+
+
+def test_who_listens_at_other_addresses_closes_nothing(d: Deployment) -> None:
+    with engine(d, d.inner_port, "127.0.0.1"), running(d) as door:
+        with (
+            socket.create_server(("127.0.0.2", d.inner_port)),
+            socket.create_server(("::1", d.inner_port), family=socket.AF_INET6),
+        ):
+            time.sleep(0.5)
+            assert door.open("/v1/models")[0] == 200
+        with socket.create_server(("0.0.0.0", d.port + 3)):  # noqa: S104 - of loopback too, and another port
+            assert door.open("/v1/models")[0] == 200
+
+
+def test_a_stranger_who_answers_byte_by_byte_is_given_up(d: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket's timeout is one for each packet."""
+    monkeypatch.setattr(client, "PROOF_TIMEOUT_S", 1)
+
+    def drip() -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            for _ in range(40):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: x\r\n" if not _ else b"Y: y\r\n")
+                time.sleep(0.5)
+
+    with (
+        folder_of(d, KEY) as folder,
+        socket.create_server(("127.0.0.1", d.port)) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        pool.submit(drip)
+        began = time.monotonic()
+        with pytest.raises(client.NotOurs):
+            client.connected(f"http://127.0.0.1:{d.port}", str(folder), 60)
+        assert time.monotonic() - began < 5
 
 
 def test_it_proves_whose_it_is(d: Deployment) -> None:
