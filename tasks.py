@@ -3,6 +3,7 @@
 Each command imports what it takes: SSH alone takes longer to import than `plan` and `lint` may take in all.
 """
 
+import contextlib
 import getpass
 import json as jsonlib
 import os
@@ -589,7 +590,8 @@ def logs(_: Context, stack: str = "", follow: bool = False, lines: int = 100, js
         if follow and json:
             raise InputError([Problem(where="--follow", found="--json as well", wanted="one of the two")])
         if follow:
-            job_logs.follow(it, connections(it.fleet), lines, show_line)
+            with contextlib.suppress(KeyboardInterrupt):  # that is how following ends
+                job_logs.follow(it, connections(it.fleet), lines, show_line)
             return
         text = job_logs.logs(it, connections(it.fleet), lines)
         show({"stack": it.stack, "lines": text.rstrip("\n").split("\n")}, text.rstrip(), json)
@@ -662,7 +664,6 @@ def teardown(
             lock_dir=lock_dir(it.fleet.slurm, it.fleet.storage.path),
             say=say,
         )
-        say("all hosts", "looking for anything left")
         found = absence.scan(it.fleet, it.stack, connect)
         found.raise_left()
         gone: list[str] = []
@@ -697,6 +698,13 @@ def teardown(
             lines.append(f"the cluster is removed: {len(gone)} resource(s); what stays: logs, base packages, storage")
         if purge:
             lines.append(f"purged: {', '.join(purged) or 'nothing was unclaimed'}")
+        else:
+            lines.append(
+                "what stacks share stays: environments, caches, copied models; --purge removes what none claims"
+            )
+        lines.append(
+            f"do not run `pulumi stack rm {it.stack}` without --preserve-config: it would delete the stack file"
+        )
         show(document, "\n".join(lines), json)
 
 

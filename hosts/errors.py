@@ -46,13 +46,11 @@ class Refused(SlipwayError):
 
 
 class Blocked(Refused):
-    """Hosts whose plan may not be applied, each with what was found, what is wanted and the fix."""
+    """What may not be applied, and each reason: what was found, what is wanted and the fix."""
 
-    def __init__(self, reasons: Sequence[str]) -> None:
+    def __init__(self, reasons: Sequence[str], what: str = "nothing was written on any host in this stage") -> None:
         self.reasons = tuple(reasons)
-        super().__init__(
-            "nothing was written on any host in this stage, because:\n" + "\n".join(f"  {line}" for line in reasons)
-        )
+        super().__init__(f"{what}, because:\n" + "\n".join(f"  {line}" for line in reasons))
 
 
 class NotOurs(Refused):

@@ -184,7 +184,7 @@ def load(name: str, folder: Path = INVENTORY) -> Fleet:
                 Problem(
                     where="$.fleet",
                     found=repr(name),
-                    wanted=f"a fleet with a file in {folder.name}/ ({known})",
+                    wanted=f"a fleet with a file in hosts/{folder.name}/ ({known})",
                     fix=f"run: invoke enroll --fleet {name} HOST…" if NAME.fullmatch(name) else None,
                 )
             ]

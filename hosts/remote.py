@@ -291,6 +291,11 @@ def _connection(fleet: Fleet, host: Host) -> Connection:
                 f"{where}: no host key is pinned for it; run: invoke enroll --fleet {fleet.name} {host.address}"
                 + (" (the lab: invoke lab.up)" if fleet.name == "lab" else "")
             ) from error
+        if "No authentication methods" in str(error):
+            raise Unreachable(
+                f"{where}: no SSH key to log in with, neither of an agent nor in ~/.ssh; add it to your agent, "
+                "or name its file: `identity` in the fleet file, --identity of `invoke enroll`"
+            ) from error
         if "protocol banner" in str(error):
             error = paramiko.SSHException(
                 f"something accepts connections, but closed or was silent for {CONNECT_TIMEOUT_S:.0f} s: no SSH server"

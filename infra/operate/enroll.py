@@ -16,8 +16,9 @@ from hosts.errors import Blocked, Failed, InputError, Refused, SlipwayError, Tru
 from hosts.facts import Facts, read, script
 from hosts.fleet import NAME, NAME_WANTED, Fleet, Host, Storage, dump, parse
 from hosts.problem import Problem
-from hosts.schema import load_yaml, parse_yaml
+from hosts.schema import describe, load_yaml, parse_yaml
 from hosts.text import printable
+from infra.ledger.gpus import GPUS, named
 from infra.operate import slurm_nodes
 from infra.operate.fleet_file import Data, Machine, Request, Target, differences, made_up, merge, settings, summary
 from infra.operate.job import ask_host
@@ -139,6 +140,12 @@ def _check(request: Request, path: Path) -> None:
     if not request.hosts and not request.login:
         wanted = "the machines to read, by address; on a site whose nodes you may not log in to --login alone"
         problems.append(Problem(where="HOST", found="nothing", wanted=wanted))
+    if request.gpu and named(request.gpu) is None:
+        wanted = f"one of {', '.join(GPUS)}"
+        problems.append(Problem(where="--gpu", found=describe(request.gpu), wanted=wanted))
+    if request.storage and not request.storage.startswith("/"):
+        wanted = "the absolute path of the folder on the hosts"
+        problems.append(Problem(where="--storage", found=describe(request.storage), wanted=wanted))
     if request.slurm not in ("", "ours", "existing", "none"):
         problems.append(Problem(where="--slurm", found=repr(request.slurm), wanted="ours, existing or none"))
     if problems:
@@ -163,7 +170,9 @@ def _declared(
     listed = ask_host(login.target.host.name, connect, slurm_nodes.SHOW)[0]
     nodes, left_out = slurm_nodes.parse(listed, login.name)
     if not nodes:
-        raise Blocked([f"the SLURM of {login.name} lists no node with GPUs that can be declared", *left_out])
+        raise Blocked(
+            [f"the SLURM of {login.name} lists no node with GPUs that can be declared", *left_out], slurm_nodes.NOTHING
+        )
     partition = slurm_nodes.partition_of(nodes, request.partition or document.get("partition", ""))
     hosts, notes = slurm_nodes.declare(
         document["hosts"], nodes, partition=partition, gpu=request.gpu, user=login.target.host.user
@@ -317,10 +326,11 @@ def _refused(host: Host, key: HostKey, accept_new: Ask, accept_changed: Ask) -> 
             f"{shown}, but the fleet pins {key.pinned_fingerprint}; find out on its console which is right "
             "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and accept the new one where you are asked"
         )
-    if accept_new(f"{shown}; is this the one that its console shows?"):
+    if accept_new(f"{shown}; is this the one that the site publishes, or its console shows?"):
         return None
     return Refused(
-        f"{shown}, which was not accepted; compare it on the machine's console, then answer y, or add --accept-new"
+        f"{shown}, which was not accepted; compare it with what the site publishes or the machine's console shows, "
+        "then answer y on a terminal, or add --accept-new"
     )
 
 

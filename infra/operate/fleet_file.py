@@ -84,7 +84,7 @@ def merge(existing: Data | None, request: Request, machines: Sequence[Machine]) 
     if document["slurm"] != "none" and not any(entry.get("role") == "login" for entry in hosts.values()):
         refusals.append("no host is the login host, where jobs are submitted; add --login HOST")
     if refusals:
-        raise Blocked(refusals)
+        raise Blocked(refusals, "nothing was written")
     drivers = {machine.facts.gpus[0].driver: machine.name for machine in machines if machine.facts.gpus}
     if len(drivers) > 1:
         notes.append("GPU drivers differ: " + ", ".join(f"{driver} on {name}" for driver, name in drivers.items()))

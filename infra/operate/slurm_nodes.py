@@ -12,9 +12,12 @@ from hosts.errors import Blocked, Failed
 from hosts.fleet import NAME, NAME_WANTED
 from hosts.resources.slurm_job import PATH
 from hosts.schema import WORD, describe
-from infra.ledger.gpus import RESERVED_GIB, Gpu, named
+from infra.ledger.gpus import Gpu, named
 from infra.operate.fleet_file import Data
 
+NOTHING = "nothing was written"
+RESERVED_MIB = 616
+"""What an H200 keeps of its memory for itself, and nvidia-smi counts in the total."""
 SHOW = f"{PATH}\ntimeout 60 scontrol show node 2>&1"
 FREE_TEXT = ("OS=", "Comment=", "Extra=", "Reason=")
 """Lines of a record that hold what somebody typed; in all others, blanks separate fields."""
@@ -128,12 +131,16 @@ def partition_of(nodes: Sequence[Node], wanted: str) -> str:
     listed = ", ".join(f"{name} ({count} nodes)" for name, count in sizes.items()) or "none"
     if wanted:
         if wanted not in sizes:
-            raise Blocked([f"no node with GPUs is in the partition {wanted}; partitions that have some: {listed}"])
+            raise Blocked(
+                [f"no node with GPUs is in the partition {wanted}; partitions that have some: {listed}"], NOTHING
+            )
         return wanted
     whole = [name for name, count in sizes.items() if count == len(nodes)]
     found = ["gpu"] if "gpu" in sizes else whole if len(whole) == 1 else list(sizes)
     if len(found) != 1:
-        raise Blocked([f"which partition is meant? Those that have nodes with GPUs: {listed}; add --partition NAME"])
+        raise Blocked(
+            [f"which partition is meant? Those that have nodes with GPUs: {listed}; add --partition NAME"], NOTHING
+        )
     return found[0]
 
 
@@ -150,7 +157,9 @@ def declare(hosts: Data, nodes: Sequence[Node], *, partition: str, gpu: str, use
             f"{sum(node.gpu_type == kind for node in taken)} nodes with {f'gpu:{kind}' if kind else 'no type'}"
             for kind in unknown
         )
-        raise Blocked([f"SLURM does not tell what the GPUs are ({names}); add --gpu, as --gpu h200 or --gpu h100-80gb"])
+        raise Blocked(
+            [f"SLURM does not tell what the GPUs are ({names}); add --gpu, as --gpu h200 or --gpu h100"], NOTHING
+        )
     merged = dict(hosts)
     notes: list[str] = []
     for node in taken:
@@ -208,4 +217,4 @@ def _model(product: Gpu) -> str:
 
 def _memory_mib(product: Gpu) -> int:
     """As nvidia-smi prints it."""
-    return round((product.total_gib + RESERVED_GIB) * 1024)
+    return round(product.total_gib * 1024) + RESERVED_MIB

@@ -117,7 +117,7 @@ def status(d: Deployment, connect: Connect) -> Status:
     place_gpus = place(d).gpus
     jobs = [*known_gpus(parse_ended(ended_out, live), place_gpus), *live]
     observed = endpoint.observed(ready.strip().splitlines()[-1] if ready.strip() else "")
-    state, why = _state(live, claimed, bool(observed), hosts, jobs)
+    state, why = _state(live, claimed, bool(observed), hosts, jobs, stack=d.stack)
     return Status(
         stack=d.stack,
         state=state,
@@ -146,9 +146,13 @@ def _of_units(d: Deployment, connect: Connect, empty: Status, endpoint: Endpoint
         wrong = [*found.lost, *(f"{name} is not reachable" for name in lost)]
         state, why = ("degraded", "; ".join(wrong)) if wrong else ("ready", "")
     elif running:
-        state, why = "starting", "its processes run and give no token yet; `invoke logs -f` shows why"
+        state, why = "starting", f"its processes run and give no token yet; `invoke logs -s {d.stack} -f` shows why"
     elif found.rows:
-        state, why = "failed", f"{'; '.join(found.lost)}; `invoke logs` shows why, `pulumi up` starts them again"
+        state, why = (
+            "failed",
+            f"{'; '.join(found.lost)}; `invoke logs -s {d.stack}` shows why, "
+            f"`pulumi up -s {d.stack}` starts them again",
+        )
     else:
         state, why = ("pending", "claimed, and nothing is started yet") if "claimed" in claimed else ("absent", "")
     return replace(
@@ -161,7 +165,9 @@ def _of_units(d: Deployment, connect: Connect, empty: Status, endpoint: Endpoint
     )
 
 
-def _state(live: list[Job], claimed: str, ready: bool, hosts: dict[str, str], jobs: list[Job]) -> tuple[str, str]:
+def _state(
+    live: list[Job], claimed: str, ready: bool, hosts: dict[str, str], jobs: list[Job], *, stack: str
+) -> tuple[str, str]:
     running = [job for job in live if job.state == "RUNNING"]
     queued = [job for job in live if job.state != "COMPLETING"]  # which has ended, and is being cleared away
     lost = [name for name, state in hosts.items() if state != "ok"]
@@ -170,12 +176,12 @@ def _state(live: list[Job], claimed: str, ready: bool, hosts: dict[str, str], jo
     if running and lost:
         return "degraded", f"it gives no token, and is not reachable: {', '.join(lost)}"
     if running:
-        return "starting", "its job runs and gives no token yet; `invoke logs -f` shows why"
+        return "starting", f"its job runs and gives no token yet; `invoke logs -s {stack} -f` shows why"
     if queued:
         return "pending", f"its job is queued: {queued[0].reason}"
     if "submitted" in claimed:
         last = f"job {jobs[-1].id} is {jobs[-1].state}" if jobs else "its job is gone"
-        return "failed", f"{last}; `invoke logs` shows its log, `pulumi up` submits it again"
+        return "failed", f"{last}; `invoke logs -s {stack}` shows its log, `pulumi up -s {stack}` submits it again"
     return ("pending", "claimed, and nothing is submitted yet") if "claimed" in claimed else ("absent", "")
 
 

@@ -189,9 +189,12 @@ def test_what_is_no_fleet_file(data: object) -> None:
     [
         (
             "uors",
-            r"found 'uors', wanted a fleet with a file in inventory/ \(ours\); run: invoke enroll --fleet uors HOST",
+            (
+                r"found 'uors', wanted a fleet with a file in hosts/inventory/ \(ours\); "
+                r"run: invoke enroll --fleet uors HOST"
+            ),
         ),
-        ("../ours", r"found '../ours', wanted a fleet with a file in inventory/ \(ours\)$"),
+        ("../ours", r"found '../ours', wanted a fleet with a file in hosts/inventory/ \(ours\)$"),
         ("", r"found '', wanted a fleet"),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_partition_that_is_not_clear(wanted: str, why: str) -> None:
 
 def test_the_gpus_memory_is_that_of_its_type_or_of_what_is_said() -> None:
     hosts, (note,) = declare({}, [node("a", "gpu")], partition="gpu", gpu="", user="eva")
-    assert hosts["a"]["gpus"] == {"count": 8, "model": "NVIDIA H200", "memory_mib": 143770}
+    assert hosts["a"]["gpus"] == {"count": 8, "model": "NVIDIA H200", "memory_mib": 143771}
     assert "by its type gpu:h200" in note
     hosts, (note,) = declare({}, [node("a", "gpu", kind="")], partition="gpu", gpu="h100-80gb", user="eva")
     assert hosts["a"]["gpus"]["model"] == "NVIDIA H100 80GB"

@@ -123,7 +123,7 @@ BY_UNITS: list[tuple[str, tuple[tuple[str, str], ...], str, str, str]] = [
     ("degraded", (RUNS, BROKE, RUNS), "claimed", "", "gateway on n1 is failed (exit-code)"),
     ("degraded", (RUNS, RUNS, GONE), "claimed", "", "rank-1 on n2 is inactive"),
     ("degraded", (RUNS, RUNS, BROKE), "claimed", TOKEN, "rank-1 on n2 is failed"),
-    ("failed", (BROKE, GONE, BROKE), "claimed", "", "`pulumi up` starts them again"),
+    ("failed", (BROKE, GONE, BROKE), "claimed", "", "`pulumi up -s test` starts them again"),
 ]
 
 
