@@ -148,11 +148,8 @@ def _of_units(d: Deployment, connect: Connect, empty: Status, endpoint: Endpoint
     elif running:
         state, why = "starting", f"its processes run and give no token yet; `invoke logs -s {d.stack} -f` shows why"
     elif found.rows:
-        state, why = (
-            "failed",
-            f"{'; '.join(found.lost)}; `invoke logs -s {d.stack}` shows why, "
-            f"`pulumi up -s {d.stack}` starts them again",
-        )
+        again = f"`invoke logs -s {d.stack}` shows why, `pulumi up -s {d.stack}` starts them again"
+        state, why = "failed", f"{'; '.join(found.lost)}; {again}"
     else:
         state, why = ("pending", "claimed, and nothing is started yet") if "claimed" in claimed else ("absent", "")
     return replace(
