@@ -131,9 +131,9 @@ def script(storage: str) -> str:
     return probe_script(list(_probes(storage).values()))
 
 
-def read(storage: str, asked: str, stdout: str) -> Facts | None:
-    """The answer to the script `asked`, made by `script(storage)`; None where it arrived incomplete."""
-    frames, complete = parse_frames(asked, stdout)
+def read(storage: str, sent: str, stdout: str) -> Facts | None:
+    """The facts in the output of `sent`, which `script(storage)` made; None where it arrived incomplete."""
+    frames, complete = parse_frames(sent, stdout)
     if not complete:
         return None
     said = {name: frames[str(n)] for n, name in enumerate(_probes(storage))}

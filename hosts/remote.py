@@ -24,7 +24,7 @@ IDLE_TIMEOUT_S = 180.0
 READ_TIMEOUT_S = 30.0
 """Longest silence of a script that only reads, and of a host before a script starts."""
 SLOW_S = 5.0
-"""Silence after which a person is told which host does not answer."""
+"""Silence after which progress names the host that does not answer."""
 CANCEL_GRACE_S = 0.6
 """How long a cancel waits for a script that has shown no progress yet: it may be about to start detached work."""
 STATUS_TIMEOUT_S = 5.0
@@ -163,7 +163,7 @@ class SshRemote:
     def _receive(self, channel: paramiko.Channel, lines: "_Lines") -> bytes:
         """The next bytes, b"" at the end.
 
-        Raises Cancelled when told to stop, and after a long silence Truncated, or Unreachable where the script only
+        Raises Cancelled once `stop` is set, and after a long silence Truncated, or Unreachable where the script only
         reads.
         """
         began, told = time.monotonic(), False
@@ -183,7 +183,7 @@ class SshRemote:
                 self._tell_slow()
 
     def _check_stop(self, lines: "_Lines") -> None:
-        """Raises Cancelled when told to stop."""
+        """Raises Cancelled once `stop` is set."""
         if not self.stop.is_set():
             return
         lines.stopping = lines.stopping or time.monotonic()

@@ -162,7 +162,7 @@ class Deployment:
 
     @property
     def gated(self) -> bool:
-        """Whether a gateway stands in front of the engine, to require the key on every path, and for TLS."""
+        """Whether the engine has a gateway in front of it, which requires the key on every path and speaks TLS."""
         return self.launcher.name in GATED and (self.guards != "all" or bool(self.endpoint.certificate))
 
     @property

@@ -16,7 +16,7 @@ _FUTURE = "from __future__ import annotations\n"
 
 @cache
 def program(name: str) -> str:
-    """The source of a program in `hosts/programs`, whole in itself: what it shares with others stands in it."""
+    """The source of a program in `hosts/programs`, complete: the modules that it shares with others are inlined."""
     text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     return _SHARED.sub(lambda found: program(found[1]).replace(_FUTURE, "", 1), text)
 

@@ -46,7 +46,7 @@ class Containers(Base):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemporaryFolders(Base):
-    """The temporary folders of a stack's processes that belong to `user` ("": who we are on the host) or to us."""
+    """The temporary folders of a stack's processes: those of `user` ("": who we are on the host), and systemd's."""
 
     kind: ClassVar[str] = "TemporaryFolders"
     stack: str

@@ -1,4 +1,4 @@
-"""The gateway: nginx in front of every engine, which asks for the API key on every path; run by `gate.py` as the
+"""The gateway: nginx in front of every engine, which requires the API key on every path; run by `gate.py` as the
 service user.
 
 Behind it an engine that can do so listens on a socket in a private folder, and any other on loopback, where those who

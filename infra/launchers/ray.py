@@ -187,7 +187,7 @@ def _driver(d: Deployment, place: Placement, command: Command, engine: Engine) -
         name="driver",
         what=title(d, "the driver"),
         command=driven,
-        before=clear_way(engine.servers(d, place)[0]) if engine.servers(d, place) else "",
+        before="".join(map(clear_way, engine.servers(d, place)[:1])),
         reads=(CONF, *engine.files(d)),
         contained=bool(d.image),
     )

@@ -167,7 +167,8 @@ class Victim:
         for node in NODES:
             on(
                 node,
-                f"systemctl stop 'slipway-{STACK}.*' 'slipway-env-*' 2>/dev/null; pkill -f '[i]nstall_env.py'\n"
+                f"systemctl stop 'slipway-{STACK}.*' 'slipway-env-*' 2>/dev/null\n"
+                f"pkill -u {self.user} -f '[i]nstall_env.py'\n"
                 f"rm -rf /etc/systemd/system/slipway-{STACK}.* /etc/systemd/system/*.wants/slipway-{STACK}.*\n"
                 f"systemctl daemon-reload; rm -rf /var/lib/slipway/claims/*/{STACK}\n"
                 f"find /tmp -maxdepth 1 -user {self.user} -name 'slipway.{STACK}.*' -exec rm -rf -- {{}} +\n"
